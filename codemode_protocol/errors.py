@@ -1,0 +1,105 @@
+"""The errors of code mode, from the wire up to the caller.
+
+Two families: `ProtocolError` is about the bytes and messages of one connection, `CodeModeError` is what the users of a
+session see. Each error carries the identifiers that it is about.
+"""
+
+from __future__ import annotations
+
+
+class ProtocolError(Exception):
+    """The rules of the conversation were broken."""
+
+
+class LocalProtocolError(ProtocolError):
+    """This side called its own connection wrongly. Nothing was sent and nothing changed."""
+
+
+class MessageTooLargeError(LocalProtocolError):
+    """A message does not fit in a frame. Nothing was sent; the connection lives on.
+
+    `size` and `limit` are bytes of payload.
+    """
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"message of {size} bytes exceeds the frame limit of {limit} bytes")
+        self.size = size
+        self.limit = limit
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer broke a rule. The connection is finished; this is the first cause."""
+
+
+class CodeModeError(Exception):
+    """Base of what a session raises."""
+
+
+class RequestFailedError(CodeModeError):
+    """The host answered a request with an error; the message is the host's own."""
+
+
+class StaleCellError(CodeModeError):
+    """A cell id belongs to a host generation that is gone. Nothing was sent.
+
+    The cell ended with its host; start a new one.
+    """
+
+    def __init__(self, cell_id: str, cell_generation: int, current_generation: int) -> None:
+        super().__init__(
+            f"cell {cell_id} belongs to host generation {cell_generation}, but the session is at generation "
+            f"{current_generation}: the cell ended with its host, execute its source again"
+        )
+        self.cell_id = cell_id
+        self.cell_generation = cell_generation
+        self.current_generation = current_generation
+
+
+class SessionClosedError(CodeModeError):
+    """The session, or the provider that owns it, was shut down."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"session {session_id} is shut down: open a new session")
+        self.session_id = session_id
+
+
+class ToolError(CodeModeError):
+    """Raise this from a tool to reject its promise with exactly this message."""
+
+
+class HostError(CodeModeError):
+    """Something is wrong with the host process as a whole.
+
+    `exit_status` is the host's exit status (negative: the signal that ended it) when it has ended, and `stderr` the last
+    lines that it wrote there.
+    """
+
+    def __init__(self, message: str, *, exit_status: int | None = None, stderr: str = "") -> None:
+        text = message
+        if exit_status is not None:
+            text += f" ({describe_exit_status(exit_status)})"
+        if stderr:
+            text += f"; its last lines on standard error:\n{stderr}"
+        super().__init__(text)
+        self.exit_status = exit_status
+        self.stderr = stderr
+
+
+class HostStartError(HostError):
+    """The host could not be started: the program is missing, it speaks another version, it is silent, or it died."""
+
+
+class HostLostError(HostError):
+    """The host was lost while a call was under way. Nothing was retried; the next call starts a fresh generation."""
+
+
+def describe_exit_status(status: int) -> str:
+    """A process's exit status as `subprocess` reports it, in words."""
+    if status >= 0:
+        return f"exit status {status}"
+    import signal
+
+    try:
+        return f"killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"killed by signal {-status}"

@@ -1,0 +1,206 @@
+"""The values that messages carry: tools, what a cell wrote, and how a cell stands.
+
+Field names and their order are the wire's. JSON that only passes through (a tool's input, its result, the schemas of a
+tool) stays `msgspec.Raw`, so that neither side pays for decoding what it does not look at.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Self
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+DEFAULT_YIELD_TIME_MS = 10_000
+"""How long an execute or a wait observes its cell when the request says null, in milliseconds."""
+
+DEFAULT_MAX_OUTPUT_TOKENS = 10_000
+"""The output budget that a null `max_output_tokens` stands for. The host hands it on; who formats the output applies it."""
+
+
+class ToolKind(Enum):
+    """How a tool takes its input: a JSON object by its schema, or free text."""
+
+    FUNCTION = "function"
+    FREEFORM = "freeform"
+
+
+class ToolName(Struct, frozen=True, forbid_unknown_fields=True):
+    """A tool's canonical name, the one that a nested call carries."""
+
+    name: str
+    namespace: str | None = None
+
+
+class ToolDefinition(Struct, frozen=True, forbid_unknown_fields=True):
+    """One entry of `enabled_tools`.
+
+    `name` is what JavaScript sees once it has been normalised to an identifier; the schemas are JSON Schema or null and
+    pass through untouched.
+    """
+
+    name: str
+    tool_name: ToolName
+    description: str
+    kind: ToolKind
+    input_schema: Raw = Raw(b"null")
+    output_schema: Raw = Raw(b"null")
+
+
+class ImageDetail(Enum):
+    """How closely a model should look at an image."""
+
+    AUTO = "auto"
+    LOW = "low"
+    HIGH = "high"
+    ORIGINAL = "original"
+
+
+class InputText(Struct, frozen=True, tag="input_text", tag_field="type", forbid_unknown_fields=True):
+    """A piece of text that a cell wrote."""
+
+    text: str
+
+
+class InputImage(Struct, frozen=True, tag="input_image", tag_field="type", forbid_unknown_fields=True):
+    """An image that a cell wrote, as a `data:` URL; `detail` is left out of the wire form when there is none."""
+
+    image_url: str
+    detail: ImageDetail | UnsetType = UNSET
+
+
+ContentItem = InputText | InputImage
+
+
+class Yielded(Struct, frozen=True, forbid_unknown_fields=True):
+    """The cell goes on; `content_items` is what it wrote since the last answer."""
+
+    cell_id: str
+    content_items: list[ContentItem]
+    code_mode_host_duration_ns: int | UnsetType = UNSET
+
+
+class Terminated(Struct, frozen=True, forbid_unknown_fields=True):
+    """The cell was stopped; its runtime is gone."""
+
+    cell_id: str
+    content_items: list[ContentItem]
+    code_mode_host_duration_ns: int | UnsetType = UNSET
+
+
+class Result(Struct, frozen=True, forbid_unknown_fields=True):
+    """The cell ended by itself; `error_text` is None when it succeeded."""
+
+    cell_id: str
+    content_items: list[ContentItem]
+    error_text: str | None = None
+    result_buffered_for_ns: int | UnsetType = UNSET
+    code_mode_host_duration_ns: int | UnsetType = UNSET
+
+
+RuntimeResponse = Yielded | Terminated | Result
+
+
+def _exactly_one(envelope: Struct) -> None:
+    """Refuse an externally tagged value that names no variant, or several."""
+    present = [name for name in envelope.__struct_fields__ if getattr(envelope, name) is not UNSET]
+    if len(present) != 1:
+        raise ValueError(f"expected exactly one of {', '.join(envelope.__struct_encode_fields__)}, got {len(present)}")
+
+
+class ResponseEnvelope(Struct, frozen=True, forbid_unknown_fields=True, rename="pascal"):
+    """The wire form of a runtime response: an object whose one key names the variant."""
+
+    yielded: Yielded | UnsetType = UNSET
+    terminated: Terminated | UnsetType = UNSET
+    result: Result | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        _exactly_one(self)
+
+    @classmethod
+    def of(cls, response: RuntimeResponse) -> Self:
+        match response:
+            case Yielded():
+                return cls(yielded=response)
+            case Terminated():
+                return cls(terminated=response)
+            case Result():
+                return cls(result=response)
+
+    @property
+    def response(self) -> RuntimeResponse:
+        for variant in (self.yielded, self.terminated):
+            if variant is not UNSET:
+                return variant
+        assert self.result is not UNSET
+        return self.result
+
+
+class LiveCell(Struct, frozen=True):
+    """A wait or a terminate found its cell."""
+
+    response: RuntimeResponse
+
+
+class MissingCell(Struct, frozen=True):
+    """A wait or a terminate named a cell that is not there; `response` says so in its `error_text`."""
+
+    response: RuntimeResponse
+
+
+Outcome = LiveCell | MissingCell
+
+
+class OutcomeEnvelope(Struct, frozen=True, forbid_unknown_fields=True, rename="pascal"):
+    """The wire form of an outcome."""
+
+    live_cell: ResponseEnvelope | UnsetType = UNSET
+    missing_cell: ResponseEnvelope | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        _exactly_one(self)
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> Self:
+        envelope = ResponseEnvelope.of(outcome.response)
+        return cls(live_cell=envelope) if isinstance(outcome, LiveCell) else cls(missing_cell=envelope)
+
+    @property
+    def outcome(self) -> Outcome:
+        if self.live_cell is not UNSET:
+            return LiveCell(self.live_cell.response)
+        assert self.missing_cell is not UNSET
+        return MissingCell(self.missing_cell.response)
+
+
+class ExecuteRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """What to run.
+
+    `yield_time_ms` (milliseconds) is how long the initial response may take before it answers `Yielded`; null stands for
+    `DEFAULT_YIELD_TIME_MS`. `max_output_tokens` null stands for `DEFAULT_MAX_OUTPUT_TOKENS`.
+    """
+
+    tool_call_id: str
+    enabled_tools: list[ToolDefinition]
+    source: str
+    yield_time_ms: int | None = None
+    max_output_tokens: int | None = None
+
+
+class WaitRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which cell to observe, and for how many milliseconds before it answers `Yielded`."""
+
+    cell_id: str
+    yield_time_ms: int
+
+
+class ToolInvocation(Struct, frozen=True, forbid_unknown_fields=True):
+    """A nested tool call: who calls, which call it is within its cell (`tool-1`, `tool-2`, …), which tool, with what."""
+
+    cell_id: str
+    runtime_tool_call_id: str
+    tool_name: ToolName
+    tool_kind: ToolKind
+    input: Raw = msgspec.field(default_factory=lambda: Raw(b"null"))
