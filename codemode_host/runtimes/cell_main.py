@@ -1,0 +1,163 @@
+"""What a cell's process does: run one script to its end, and answer the link in between.
+
+Single-threaded and confined; JavaScript and this loop take turns. Whatever goes wrong in here ends the process: the host
+sees that, and nothing else can be trusted any more.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import select
+import sys
+import time
+from typing import NoReturn
+
+from . import link
+from .realm import Realm
+
+EXIT_PANIC = 70
+
+_pack = link.HEADER.pack
+_unpack_end = int.from_bytes
+
+
+class _Cell:
+    """The state that `emit` needs; one a process."""
+
+    fd = -1
+    memory: memoryview
+    buffer = bytearray()
+    timers: list[tuple[float, int]] = []
+
+
+_cell = _Cell()
+
+
+def emit(kind: str, text: str) -> None:
+    """Take what the prelude has to say. JavaScript's only way out, besides the output memory.
+
+    Never raises into JavaScript: a failure in here ends the process.
+    """
+    try:
+        if kind == "call":
+            _send(link.CALL, text.encode())
+        elif kind == "notify":
+            _send(link.NOTIFY, text.encode())
+        elif kind == "timer":
+            number, delay = text.split(" ")
+            heapq.heappush(_cell.timers, (time.monotonic() + int(delay) / 1000, int(number)))
+        elif kind == "yield":
+            _send(link.YIELD, b"")
+        elif kind == "flush":
+            _send(link.FLUSH, b"")
+            _await_flushed()
+        elif kind == "exit":
+            _finish(text)
+        else:
+            raise AssertionError(f"the prelude emitted {kind!r}")
+    except BaseException:
+        _panic()
+
+
+def run(realm: Realm, fd: int, memory: memoryview) -> NoReturn:
+    """Serve one script. Does not return."""
+    try:
+        _cell.fd, _cell.memory = fd, memory
+        while (frame := _take_frame()) is None:
+            _fill()
+        kind, payload = frame
+        if kind != link.START:
+            raise AssertionError(f"the host sent kind {kind} before the start")
+        _start(realm, payload)
+        _loop(realm)
+    except BaseException:
+        _panic()
+
+
+def _start(realm: Realm, payload: bytes) -> None:
+    source, tools, stored = link.START_LENGTHS.unpack_from(payload)
+    at = link.START_LENGTHS.size
+    realm.start(
+        payload[at : at + source],
+        str(payload[at + source : at + source + tools], "utf-8"),
+        str(payload[at + source + tools : at + source + tools + stored], "utf-8"),
+    )
+
+
+def _loop(realm: Realm) -> NoReturn:
+    poll = select.poll()
+    poll.register(_cell.fd, select.POLLIN)
+    timers = _cell.timers
+    while True:
+        realm.run_jobs()
+        result = realm.finished()
+        if result is not None:
+            _finish(result)
+        while (frame := _take_frame()) is None:
+            if not timers:
+                _fill()
+                continue
+            remaining = timers[0][0] - time.monotonic()
+            if remaining <= 0:
+                break
+            if poll.poll(remaining * 1000 + 0.999):
+                _fill()
+        if frame is None:
+            realm.fire(heapq.heappop(timers)[1])
+        elif frame[0] == link.SETTLE:
+            realm.settle(str(frame[1], "utf-8"))
+        else:
+            raise AssertionError(f"the host sent kind {frame[0]}")
+
+
+def _finish(result: str) -> NoReturn:
+    _send(link.DONE, result.encode())
+    os._exit(0)
+
+
+def _await_flushed() -> None:
+    """Read until the host has taken the output. Answers to tool calls that come first stay in the buffer."""
+    scanned = 0
+    while True:
+        while len(_cell.buffer) - scanned >= link.HEADER.size:
+            length, kind, _ = link.HEADER.unpack_from(_cell.buffer, scanned)
+            end = scanned + link.HEADER.size + length
+            if end > len(_cell.buffer):
+                break
+            if kind == link.FLUSHED:
+                del _cell.buffer[scanned:end]
+                return
+            scanned = end
+        _fill()
+
+
+def _take_frame() -> tuple[int, bytes] | None:
+    buffer = _cell.buffer
+    if len(buffer) < link.HEADER.size:
+        return None
+    length, kind, _ = link.HEADER.unpack_from(buffer)
+    end = link.HEADER.size + length
+    if len(buffer) < end:
+        return None
+    payload = bytes(memoryview(buffer)[link.HEADER.size : end])
+    del buffer[:end]
+    return kind, payload
+
+
+def _fill() -> None:
+    data = os.read(_cell.fd, 1 << 18)
+    if not data:
+        os._exit(0)  # the host is gone
+    _cell.buffer += data
+
+
+def _send(kind: int, payload: bytes) -> None:
+    view = memoryview(_pack(len(payload), kind, _unpack_end(_cell.memory[:4], "little")) + payload)
+    while view:
+        view = view[os.write(_cell.fd, view) :]
+
+
+def _panic() -> NoReturn:
+    sys.excepthook(*sys.exc_info())  # to standard error, which the host keeps
+    os._exit(EXIT_PANIC)

@@ -1,0 +1,63 @@
+"""What the host, the zygote and a cell's process say to each other.
+
+Imported by all three, so it imports next to nothing. Two channels:
+
+- the *control socket* between host and zygote: one fixed-size record per packet (`SOCK_SEQPACKET`), with the two
+  descriptors of a new runtime attached to `FORK`;
+- the *link* between host and cell: a stream of `HEADER` + payload frames, and one mebibyte of *output memory* that both
+  map. Text and images go through the memory, so that what a cell wrote is still there when it is killed in the middle
+  of a loop; every frame that a cell sends says how far the memory was written at that time.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+# ------------------------------------------------------------------------------------------------------ control socket
+
+CONTROL = Struct("<Bqqqqq")
+"""Kind, serial number of the runtime, and four values whose meaning goes with the kind."""
+
+FORK = 1  # host → zygote: fork a runtime; [link, output memory] attached
+KILL = 2  # host → zygote: SIGKILL that runtime
+READY = 3  # zygote → host: (flags of `READY_*`, pid of the zygote)
+FORKED = 4  # zygote → host: (pid)
+EXITED = 5  # zygote → host: (wait status, peak resident bytes, processor time in µs, 1 if the host had asked to kill it)
+
+READY_SINGLE_THREADED = 1
+READY_NATIVE_JOBS = 2
+
+# ---------------------------------------------------------------------------------------------------------------- link
+
+HEADER = Struct("<IBI")
+"""Payload length in bytes, kind, END of the output memory at that time (0 from the host)."""
+
+MAX_LINK_PAYLOAD = 256 * 1024 * 1024
+"""A frame from a cell that claims more than this breaks the link's rules."""
+
+# cell → host
+CALL = 1  # "SEQ INDEX JSON": a tool call
+NOTIFY = 2  # text
+YIELD = 3  # empty
+FLUSH = 4  # empty: the output memory is full, the cell waits for FLUSHED
+DONE = 5  # {"error": text or null, "stored": {key: JSON text}}
+
+# host → cell
+START = 16  # START_LENGTHS, then source, tools and stored values
+SETTLE = 17  # [[SEQ, ok, value or message], …]: answers to tool calls
+FLUSHED = 18  # empty: the output memory has been read; start again at its beginning
+
+START_LENGTHS = Struct("<III")
+
+# ------------------------------------------------------------------------------------------------------- output memory
+
+OUTPUT_BYTES = 1024 * 1024
+OUTPUT_START = 8
+"""Offset of the first record; the bytes before it hold END (u32, little-endian) and a reserved word."""
+
+RECORD_LENGTH_MASK = 0x0FFF_FFFF
+RECORD_KIND_SHIFT = 28
+RECORD_KIND_MASK = 0x7
+RECORD_MORE = 0x8000_0000
+
+TEXT_LATIN1, TEXT_UTF16, IMAGE_LATIN1, IMAGE_UTF16 = range(4)

@@ -1,0 +1,81 @@
+"""Starting the zygote: one function, importable before anything slow, because the engine takes longest to be ready."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+
+
+class ZygoteProcess(NamedTuple):
+    """A zygote that is starting: its pid, the host's ends of its control socket and of its standard error."""
+
+    pid: int
+    control: socket.socket
+    stderr: int
+
+
+class ZygoteOptions(NamedTuple):
+    """What runtimes are like. `memory_limit` is in bytes, `cpu_seconds` in seconds; None is no limit."""
+
+    confined: bool = True
+    single_threaded: bool = True
+    native_jobs: bool = True
+    memory_limit: int | None = None
+    cpu_seconds: int | None = None
+
+    def words(self) -> list[str]:
+        return [
+            f"confined={int(self.confined)}",
+            f"single_threaded={int(self.single_threaded)}",
+            f"native_jobs={int(self.native_jobs)}",
+            f"memory={self.memory_limit or ''}",
+            f"cpu={self.cpu_seconds or ''}",
+        ]
+
+
+def engine_directory() -> str:
+    """Where PythonMonkey is installed. Raises ModuleNotFoundError when it is not. Imports nothing of it."""
+    spec = importlib.util.find_spec("pythonmonkey")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError("pythonmonkey is not installed in this environment: install codemode-host anew")
+    return str(Path(spec.submodule_search_locations[0]).parent)
+
+
+def spawn_zygote(options: ZygoteOptions) -> ZygoteProcess:
+    """Start a zygote from this very thread, which must outlive it: the zygote dies with the thread that started it.
+
+    The child gets an empty environment, an isolated interpreter without site-packages, /dev/null as its standard input,
+    and a pipe to the host as its standard output and error.
+    """
+    package_root = str(Path(__file__).resolve().parents[2])
+    control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    read_stderr, write_stderr = os.pipe()
+    try:
+        boot = (
+            f"import sys; sys.path += {[package_root, engine_directory()]!r}; "
+            "from codemode_host.runtimes.zygote import main; main()"
+        )
+        pid = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-I", "-S", "-X", "frozen_modules=on", "-c", boot, *options.words()],
+            {},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, write_stderr, 1),
+                (os.POSIX_SPAWN_DUP2, write_stderr, 2),
+                (os.POSIX_SPAWN_DUP2, theirs.fileno(), 3),
+            ],
+        )
+    except BaseException:
+        control.close()
+        os.close(read_stderr)
+        raise
+    finally:
+        theirs.close()
+        os.close(write_stderr)
+    return ZygoteProcess(pid, control, read_stderr)

@@ -1,0 +1,193 @@
+"""The process that every runtime is forked from, and the only one that reaps them.
+
+Started by the host with an empty environment and three descriptors: the control socket and standard error. It loads the
+engine, evaluates the prelude, and then does nothing but fork, kill and reap on request. It has one thread, always: a
+forked child would miss the others. It ends when the control socket does, and takes every runtime with it.
+
+Do not touch lightly: what is in this process's memory is in every cell's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+
+from . import cell_main, link
+from .confinement import Confinement
+from .engine import Engine, EngineOptions, load, preload, self_check
+from .realm import Realm
+
+CONTROL_FD = 3
+
+_PR_SET_PDEATHSIG = 1
+_MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED, _MAP_ANONYMOUS = 1, 2, 16, 32
+_PROT_READ_WRITE = 3
+
+EXIT_PANIC = 70
+"""Status of a runtime that found itself broken: the host takes it for an engine panic."""
+
+
+class Settings:
+    """What the host tells the zygote on its command line, as `key=value` words."""
+
+    def __init__(self, words: list[str]) -> None:
+        values = dict(word.split("=", 1) for word in words)
+        self.confined = values.get("confined", "1") == "1"
+        self.single_threaded = values.get("single_threaded", "1") == "1"
+        self.native_jobs = values.get("native_jobs", "1") == "1"
+        self.memory_limit = int(values["memory"]) if values.get("memory") else None
+        self.cpu_seconds = int(values["cpu"]) if values.get("cpu") else None
+
+
+class OutputMemory:
+    """A mebibyte at a fixed address: private in the zygote, the shared memory of its own in each runtime.
+
+    JavaScript gets its view of the address before the fork, so that the code that writes it is warm; mapping another
+    memory over the same address afterwards goes unnoticed by the engine.
+    """
+
+    def __init__(self) -> None:
+        self._mmap = ctypes.CDLL(None, use_errno=True).mmap
+        self._mmap.restype = ctypes.c_void_p
+        self._mmap.argtypes = [
+            ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long
+        ]  # fmt: skip
+        self._address = self._map(None, _MAP_PRIVATE | _MAP_ANONYMOUS, -1)
+        self.view = memoryview((ctypes.c_ubyte * link.OUTPUT_BYTES).from_address(self._address)).cast("B")
+
+    def share(self, fd: int) -> None:
+        """Map the memory behind `fd` over the address. Closes nothing."""
+        self._map(self._address, _MAP_SHARED | _MAP_FIXED, fd)
+
+    def _map(self, address: int | None, flags: int, fd: int) -> int:
+        result = self._mmap(address, link.OUTPUT_BYTES, _PROT_READ_WRITE, flags, fd, 0)
+        if result == ctypes.c_void_p(-1).value:
+            raise OSError(ctypes.get_errno(), "mmap of the output memory")
+        return int(result)
+
+
+class Zygote:
+    """Forks, kills and reaps runtimes, known to the host by serial number."""
+
+    def __init__(self, control: socket.socket, settings: Settings) -> None:
+        self._control = control
+        self._settings = settings
+        self._memory = OutputMemory()
+        self._poll = select.poll()
+        self._poll.register(control, select.POLLIN)
+        self._pids: dict[int, tuple[int, int]] = {}  # pidfd → (serial, pid)
+        self._pidfds: dict[int, int] = {}  # serial → pidfd
+        self._asked_to_kill: set[int] = set()
+        self._engine: Engine | None = None
+        self._realm: Realm | None = None
+        options = EngineOptions(single_threaded=settings.single_threaded, native_jobs=settings.native_jobs)
+        if settings.single_threaded:
+            self._engine = load(options)
+            self_check(self._engine)
+        if self._engine is not None and self._engine.single_threaded:
+            self._realm = Realm(self._engine, cell_main.emit, self._memory.view)
+            flags = link.READY_SINGLE_THREADED | (link.READY_NATIVE_JOBS if self._engine.native_jobs else 0)
+        else:
+            # Forking an engine that has threads would lose them: every child initialises one of its own instead.
+            preload()
+            flags = link.READY_NATIVE_JOBS if settings.native_jobs else 0
+        self._options = options
+        self._confinement = Confinement(
+            seccomp=settings.confined, memory_limit=settings.memory_limit, cpu_seconds=settings.cpu_seconds
+        )
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        self._send(link.READY, flags, os.getpid())
+
+    def run(self) -> None:
+        """Serve until the host closes the control socket."""
+        control = self._control.fileno()
+        while True:
+            for fd, _ in self._poll.poll():
+                if fd != control:
+                    self._reap(fd)
+                elif not self._serve():
+                    return
+
+    def _serve(self) -> bool:
+        packet, descriptors, _, _ = socket.recv_fds(self._control, link.CONTROL.size, 2)
+        if not packet:
+            return False
+        kind, serial, *_ = link.CONTROL.unpack(packet)
+        if kind == link.FORK:
+            self._fork(serial, *descriptors)
+        elif kind == link.KILL:
+            self._kill(serial)
+        return True
+
+    def _fork(self, serial: int, link_fd: int, memory_fd: int) -> None:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            status = EXIT_PANIC
+            try:
+                self._become_runtime(parent, link_fd, memory_fd)
+                status = 0
+            except BaseException:
+                sys.excepthook(*sys.exc_info())  # to standard error, which the host keeps
+            finally:
+                os._exit(status)
+        os.close(link_fd)
+        os.close(memory_fd)
+        pidfd = os.pidfd_open(pid)
+        self._pids[pidfd] = (serial, pid)
+        self._pidfds[serial] = pidfd
+        self._poll.register(pidfd, select.POLLIN)
+        self._send(link.FORKED, serial, pid)
+
+    def _become_runtime(self, parent: int, link_fd: int, memory_fd: int) -> None:
+        self._memory.share(memory_fd)
+        os.dup2(link_fd, CONTROL_FD, inheritable=False)
+        os.closerange(CONTROL_FD + 1, 1 << 20)
+        realm = self._realm
+        if realm is None:
+            engine = load(self._options)
+            realm = Realm(engine, cell_main.emit, self._memory.view)
+        self._confinement.apply(parent)
+        cell_main.run(realm, CONTROL_FD, self._memory.view)
+
+    def _kill(self, serial: int) -> None:
+        pidfd = self._pidfds.get(serial)
+        if pidfd is not None:  # else it has ended by itself, and the host is about to learn
+            self._asked_to_kill.add(serial)
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+    def _reap(self, pidfd: int) -> None:
+        serial, pid = self._pids.pop(pidfd)
+        del self._pidfds[serial]
+        self._poll.unregister(pidfd)
+        os.close(pidfd)
+        _, status, usage = os.wait4(pid, 0)
+        asked = serial in self._asked_to_kill
+        self._asked_to_kill.discard(serial)
+        cpu = int((usage.ru_utime + usage.ru_stime) * 1e6)
+        self._send(link.EXITED, serial, status, usage.ru_maxrss * 1024, cpu, int(asked))
+
+    def _send(self, kind: int, *values: int) -> None:
+        self._control.sendall(link.CONTROL.pack(kind, *values, *(0,) * (5 - len(values))))
+
+
+def main() -> None:
+    """Entry point of the zygote's process."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() == 1:
+        os._exit(0)
+    # Nothing that was open in the host's parent belongs here, nor in a cell.
+    os.closerange(CONTROL_FD + 1, 1 << 20)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=CONTROL_FD)
+    try:
+        Zygote(control, Settings(sys.argv[1:])).run()
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the host is gone; the runtimes go with this process
