@@ -1,0 +1,257 @@
+"""Load SpiderMonkey through PythonMonkey's extension module. The only module that knows PythonMonkey's insides.
+
+Do not touch this lightly. Everything here holds for ``pythonmonkey==1.4.1`` and is checked at start, by `self_check` and on
+the way; what cannot be checked has a fallback that is slower, never wrong:
+
+1. *The extension alone.* The package around it takes seven times as long to import and gives JavaScript Python's `eval`.
+   Loading the extension module by its file leaves the package out.
+2. *One thread.* A process that forks loses its threads, and an engine that has lost its helper threads hangs in its next
+   garbage collection. With `js::gCanUseExtraThreads` false before it is initialised the engine starts none. The variable is
+   no exported symbol, so it is looked up in ``.symtab``. Checked: it is a one-byte variable that is true, and afterwards the
+   process has one thread. Fallback: `Engine.single_threaded` is False, and whoever forks must fork first and load then.
+3. *The engine's own job queue.* It must be chosen (`js::UseInternalJobQueues`) before `JS::InitSelfHostedCode`, and
+   PythonMonkey's initialisation goes through both without a pause. Its call of `JS::InitSelfHostedCode` goes through a
+   relocation slot, which is pointed at a function of ours meanwhile. Checked: the slot held the address that the loader gives
+   for that symbol, our function was called, and a promise job runs when `js::RunJobs` is called. Fallback:
+   `Engine.native_jobs` is False, and PythonMonkey's queue is used (`jobs`).
+4. *No rejection tracker.* PythonMonkey's crashes on reasons such as a Symbol. It is an exported setter.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from importlib.machinery import ExtensionFileLoader, ModuleSpec, PathFinder
+
+from codemode_host.runtimes.elf import ElfError, Library
+from codemode_host.runtimes.spidermonkey import FULFILLED, Interface, MissingSymbol
+
+TYPE_CHECKING = False  # typing itself takes 3 ms to import
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+_LIBRARY = "libmozjs-136a1.so"
+_EXTENSION = "pythonmonkey.so"
+_EXTRA_THREADS = "_ZN2js19gCanUseExtraThreadsE"
+_INIT = "_ZN2JS18InitSelfHostedCodeEP9JSContextN7mozilla4SpanIKhLm18446744073709551615EEEPFbS1_S5_E"
+_USE_INTERNAL_QUEUES = "_ZN2js20UseInternalJobQueuesEP9JSContext"
+_PAGE = 4096
+
+
+class EngineError(RuntimeError):
+    """The engine cannot be used here. The message names what is wrong."""
+
+
+class EngineOptions:
+    """What to ask of the engine. False forces a fallback, as if the trick in question did not work."""
+
+    __slots__ = ("native_jobs", "single_threaded")
+
+    def __init__(self, single_threaded: bool = True, native_jobs: bool = True) -> None:
+        self.single_threaded = single_threaded
+        self.native_jobs = native_jobs
+
+
+class Engine:
+    """The engine of this process; there can be no second one."""
+
+    def __init__(
+        self, module: Any, interface: Interface, single_threaded: bool, run_jobs: Callable[[], None] | None
+    ) -> None:
+        self.interface = interface
+        self.single_threaded = single_threaded
+        """The engine has started no thread, so that forking this process is sound."""
+        self.native_jobs = run_jobs is None
+        """Promise jobs are in the engine's own queue."""
+        self.run_jobs: Callable[[], None] = run_jobs or interface.run_jobs
+        """Run promise jobs until there are none."""
+        self._module = module
+
+    def evaluate(self, script: str, filename: str) -> Any:
+        """Evaluate a script of ours. Strings and functions come back as PythonMonkey's wrappers of them."""
+        return self._module.eval(script, {"filename": filename})
+
+
+class _Mapping:
+    """Both libraries, in memory, the engine not initialised yet."""
+
+    def __init__(self) -> None:
+        spec = PathFinder.find_spec("pythonmonkey")
+        if spec is None or not spec.submodule_search_locations:
+            raise EngineError("pythonmonkey is not installed in this environment")
+        directory = next(iter(spec.submodule_search_locations))
+        path = os.path.join(directory, _LIBRARY)
+        self.extension_path = os.path.join(directory, _EXTENSION)
+        try:
+            # Global, and before the extension: this is the copy that the extension then binds to.
+            ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
+            self.library = ctypes.PyDLL(path)
+            self.extension = ctypes.PyDLL(self.extension_path)
+        except OSError as error:
+            raise EngineError(f"pythonmonkey 1.4.1 is not installed in full: {error}") from error
+        try:
+            with Library(path) as elf:
+                self.threads_offset = elf.variable(_EXTRA_THREADS, 1)
+            with Library(self.extension_path) as elf:
+                self.slot_offset = elf.slot(_INIT)
+        except (OSError, ElfError):
+            self.threads_offset = self.slot_offset = None
+
+    def forbid_threads(self) -> bool:
+        """Trick 2. False: the variable is not where it should be, and nothing was changed."""
+        base = _base(ctypes.cast(self.library[_USE_INTERNAL_QUEUES], ctypes.c_void_p).value, _LIBRARY)
+        if self.threads_offset is None or base is None:
+            return False
+        variable = ctypes.c_ubyte.from_address(base + self.threads_offset)
+        if variable.value != 1:
+            return False
+        variable.value = 0
+        return True
+
+    def slot(self) -> ctypes.c_uint64 | None:
+        """The relocation slot of trick 3, made writable; None when it is not where it should be."""
+        start = getattr(self.extension, "PyInit_pythonmonkey", None)
+        base = _base(ctypes.cast(start, ctypes.c_void_p).value, _EXTENSION) if start is not None else None
+        if self.slot_offset is None or base is None:
+            return None
+        address = base + self.slot_offset
+        page = address & ~(_PAGE - 1)
+        # Where the linker protected the slot after relocation. It stays writable: taking the right away again would
+        # take it from its neighbours too.
+        if ctypes.CDLL(None).mprotect(ctypes.c_void_p(page), ctypes.c_size_t(_PAGE), 3) != 0:
+            return None
+        slot = ctypes.c_uint64.from_address(address)
+        if slot.value != ctypes.cast(self.library[_INIT], ctypes.c_void_p).value:
+            return None
+        return slot
+
+
+class _DlInfo(ctypes.Structure):
+    _fields_ = (
+        ("file", ctypes.c_char_p),
+        ("base", ctypes.c_void_p),
+        ("symbol", ctypes.c_char_p),
+        ("address", ctypes.c_void_p),
+    )
+
+
+def _base(address: int | None, name: str) -> int | None:
+    """Where the library that `address` is in was loaded, provided that it is the library `name`."""
+    info = _DlInfo()
+    if not ctypes.CDLL(None).dladdr(ctypes.c_void_p(address), ctypes.byref(info)) or not info.file:
+        return None
+    return int(info.base) if os.path.basename(info.file).decode() == name else None
+
+
+_mapping: _Mapping | None = None
+_engine: Engine | None = None
+
+
+def preload() -> None:
+    """Map everything that the engine is made of, and initialise nothing: a child forked from here loads in 14 ms.
+
+    Raises EngineError when PythonMonkey 1.4.1 is not there.
+    """
+    global _mapping
+    if _mapping is None:
+        _mapping = _Mapping()
+
+
+def load(options: EngineOptions | None = None) -> Engine:
+    """Initialise the engine of this process, once. Raises EngineError."""
+    global _engine
+    if _engine is not None:
+        raise EngineError("the engine of this process is loaded already")
+    options = options or EngineOptions()
+    preload()
+    assert _mapping is not None
+    threads_forbidden = options.single_threaded and _mapping.forbid_threads()
+    slot = _mapping.slot() if options.native_jobs else None
+    module, native_jobs = _initialise(_mapping, slot)
+    try:
+        context = ctypes.c_void_p.in_dll(_mapping.extension, "GLOBAL_CX").value
+        if not context:
+            raise EngineError("PythonMonkey has no context after its initialisation")
+        interface = Interface(_mapping.library, context)
+    except (ValueError, MissingSymbol) as error:
+        raise EngineError(str(error)) from error
+    interface.clear_rejection_tracker()
+    run_jobs = None
+    if not native_jobs:
+        from codemode_host.runtimes import jobs
+
+        run_jobs = jobs.install().run
+    single_threaded = threads_forbidden and len(os.listdir("/proc/self/task")) == 1
+    _engine = Engine(module, interface, single_threaded, run_jobs)
+    return _engine
+
+
+def _initialise(mapping: _Mapping, slot: ctypes.c_uint64 | None) -> tuple[Any, bool]:
+    """Run the extension's initialisation, once. Whether the engine has its own queue comes second."""
+    loader = ExtensionFileLoader("pythonmonkey", mapping.extension_path)
+    spec = ModuleSpec("pythonmonkey", loader, origin=mapping.extension_path)
+    chosen = False
+    if slot is not None:
+        signature = ctypes.PYFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_void_p)
+        original = signature(slot.value)
+        use_queues = mapping.library[_USE_INTERNAL_QUEUES]
+        use_queues.restype, use_queues.argtypes = ctypes.c_bool, (ctypes.c_void_p,)
+
+        def init_self_hosted_code(context: int, data: int, length: int, write: int) -> bool:
+            nonlocal chosen
+            chosen = bool(use_queues(context))
+            return bool(original(context, data, length, write))
+
+        ours, saved = signature(init_self_hosted_code), slot.value
+        slot.value = ctypes.cast(ours, ctypes.c_void_p).value or saved
+    try:
+        module = loader.create_module(spec)
+        loader.exec_module(module)
+    except ImportError as error:
+        raise EngineError(f"PythonMonkey's extension module does not load: {error}") from error
+    finally:
+        if slot is not None:
+            slot.value = saved
+    return module, chosen
+
+
+def self_check(engine: Engine) -> None:
+    """Try, in a few milliseconds, everything that `load` and `Interface` lean on. Raises EngineError naming what failed.
+
+    Meant for the process that loaded the engine, before any other code runs in it. Leaves nothing behind.
+    """
+    interface = engine.interface
+
+    def require(condition: object, what: str) -> None:
+        if not condition:
+            raise EngineError(f"the engine's self-check failed: {what}")
+
+    engine.evaluate("globalThis.seen = []; globalThis.note = x => { seen.push(x) }; undefined", "check.js")
+    try:
+        # Roots: a young object moves when garbage is collected, and its root follows.
+        root = interface.new_object_root()
+        before = root.object
+        interface.collect()
+        require(before and root.object and root.object != before, "a rooted object was not followed when it moved")
+        # Modules: compiled under their name, awaiting, with an order of jobs that the language prescribes.
+        options = interface.compile_options("check.mjs")
+        module, promise = interface.object_root(), interface.object_root()
+        source = b"""
+            Promise.resolve().then(() => note('b')); note('a'); await null; note('c'); await null; note('d');
+            note(new Error().stack.split('@')[1].trim());"""
+        require(interface.compile_module(options, source, module), "a module did not compile")
+        require(interface.link(module), "a module did not link")
+        require(interface.evaluate(module, promise), "a module did not run")
+        engine.run_jobs()
+        require(interface.promise_state(promise) == FULFILLED, "a module's promise was not fulfilled")
+        seen = str(engine.evaluate("seen.join()", "check.js"))
+        require(seen == "a,b,c,d,check.mjs:3:18", f"a module noted {seen}")
+        # Calls with strings and numbers.
+        note = interface.take("note")
+        require(interface.call(note, "é".encode()) and interface.call_number(note, 7), "a function could not be called")
+        require(str(engine.evaluate("seen.slice(5).join()", "check.js")) == "é,7", "arguments arrived changed")
+    finally:
+        engine.evaluate("delete globalThis.seen; delete globalThis.note; undefined", "check.js")
+    if engine.single_threaded:
+        require(len(os.listdir("/proc/self/task")) == 1, "the engine started a thread")

@@ -1,0 +1,427 @@
+// What every script finds around it. Evaluated once, before the fork, with the callback that is JavaScript's only way out and
+// the memory that takes the output; afterwards a script that nobody has read shares this realm with it.
+//
+// Do not touch this lightly. A script may have replaced every builtin it can reach, so that whatever runs after its first line
+//   - calls only what was captured here, through `apply` or through functions bound here: never a method of a value, a
+//     patchable global, an iterator, a spread, a destructured array, `await`, `.then`, or a regular expression;
+//   - keeps its tables in objects without a prototype, and hands out none of them;
+//   - gives `emit` exactly two primitive strings, the second well-formed.
+// Functions that a script gets to hold are bound: a bound function shows neither its source nor the function behind it.
+(emit) => {
+  "use strict";
+  const G = globalThis;
+  const { apply, construct, defineProperty, deleteProperty, getOwnPropertyDescriptor, ownKeys, setPrototypeOf } = Reflect;
+  const { stringify, parse } = JSON;
+  const { Promise, Proxy, Error, Number, String, Uint8Array, Uint32Array } = G;
+  const { trunc } = Math;
+  const { bind, call } = Function.prototype;
+  const uncurry = (method) => apply(bind, call, [method]);
+  const charCodeAt = uncurry(String.prototype.charCodeAt);
+  const indexOf = uncurry(String.prototype.indexOf);
+  const lastIndexOf = uncurry(String.prototype.lastIndexOf);
+  const slice = uncurry(String.prototype.slice);
+  const startsWith = uncurry(String.prototype.startsWith);
+  const toLowerCase = uncurry(String.prototype.toLowerCase);
+  const wellFormed = uncurry(String.prototype.toWellFormed);
+  const numberToString = uncurry(Number.prototype.toString);
+  const errorToString = uncurry(Error.prototype.toString);
+
+  const define = (object, name, value, enumerable) =>
+    defineProperty(object, name, { __proto__: null, value, writable: true, configurable: true, enumerable });
+  const hide = (f) => {
+    f.prototype = null; // an instance must not lead back to `f`
+    const bound = apply(bind, f, [undefined]);
+    defineProperty(bound, "name", { __proto__: null, value: "" });
+    defineProperty(bound, "length", { __proto__: null, value: 0 });
+    return bound;
+  };
+
+  // Output: records in memory that the host reads. See the layout there.
+  const bytes = new Uint8Array(G.outputMemory), words = new Uint32Array(G.outputMemory);
+  const SIZE = bytes.length, START = 8, MORE = 0x80000000;
+  const TEXT = 0, IMAGE = 2, WIDE = 1;
+  let at = START;
+  const rewind = () => {
+    at = START;
+    words[0] = at;
+  };
+  const put = (kind, s) => {
+    const length = s.length;
+    if (at + 4 + length <= SIZE) {
+      let p = at + 4, seen = 0;
+      for (let i = 0; i < length; i++) {
+        const c = charCodeAt(s, i);
+        bytes[p++] = c;
+        seen |= c;
+      }
+      if (seen < 256) {
+        words[at >>> 2] = length | (kind << 28);
+        at = (p + 3) & ~3;
+        words[0] = at;
+        return;
+      }
+    }
+    putInPieces(kind, wellFormed(s));
+  };
+  const putInPieces = (kind, s) => {
+    const length = s.length;
+    let wide = 0;
+    for (let i = 0; i < length; i++) {
+      if (charCodeAt(s, i) > 255) {
+        wide = WIDE;
+        break;
+      }
+    }
+    let i = 0;
+    do {
+      // Not worth a piece: the rest of the memory is shorter than most items.
+      if (SIZE - at - 4 < (length - i) << wide && SIZE - at < 4096) {
+        emit("flush", "");
+        rewind();
+      }
+      const room = ((SIZE - at - 4) & ~3) >>> wide;
+      const end = length - i <= room ? length : i + room;
+      const size = (end - i) << wide;
+      let p = at + 4;
+      if (wide) {
+        for (; i < end; i++) {
+          const c = charCodeAt(s, i);
+          bytes[p++] = c;
+          bytes[p++] = c >>> 8;
+        }
+      } else {
+        for (; i < end; i++) bytes[p++] = charCodeAt(s, i);
+      }
+      words[at >>> 2] = size | ((kind | wide) << 28) | (end < length ? MORE : 0);
+      at = (p + 3) & ~3;
+      words[0] = at;
+    } while (i < length);
+  };
+
+  // Errors. A script sees and gets reported its own frames alone, written as V8 writes them.
+  const FILE = "exec_main.mjs", FRAMES = 10;
+  const stackOf = getOwnPropertyDescriptor(Error.prototype, "stack");
+  const frames = (raw, limit) => {
+    let text = "", from = 0, count = 0;
+    while (from < raw.length && count < limit) {
+      let end = indexOf(raw, "\n", from);
+      if (end < 0) end = raw.length;
+      const line = slice(raw, from, end), sign = lastIndexOf(line, "@");
+      from = end + 1;
+      if (sign < 0 || !startsWith(line, FILE, sign + 1)) continue;
+      let place = slice(line, sign + 1), name = slice(line, 0, sign), start = "";
+      const star = indexOf(name, "*");
+      if (star >= 0) {
+        if (slice(name, 0, star) !== "async") break; // what set up a callback is no caller of it
+        start = "async ";
+        name = slice(name, star + 1);
+      }
+      if (place[FILE.length] !== ":") {
+        // "exec_main.mjs line 3 > eval:1:7"
+        const code = lastIndexOf(place, "> "), colon = indexOf(place, ":", code);
+        const line3 = slice(place, FILE.length + 6, indexOf(place, " ", FILE.length + 6));
+        if (name === "") name = "eval";
+        place = "eval at " + FILE + ":" + line3 + ", <anonymous>" + slice(place, colon);
+      }
+      // "outer/inner<" is the engine's guess at a function without a name.
+      if (indexOf(name, "/") >= 0 || indexOf(name, "<") >= 0) name = "";
+      text += "\n    at " + start + (name === "" ? place : name + " (" + place + ")");
+      count++;
+    }
+    return text;
+  };
+  const header = (error) => {
+    try {
+      return errorToString(error);
+    } catch {
+      return "Error";
+    }
+  };
+  const hideMethod = (f) => new Proxy(f, { __proto__: null });
+  defineProperty(Error.prototype, "stack", {
+    __proto__: null,
+    get: hideMethod(function () {
+      const raw = apply(stackOf.get, this, []);
+      return typeof raw === "string" ? header(this) + frames(raw, FRAMES) : raw;
+    }),
+    set: stackOf.set,
+  });
+  // Running out of stack is an InternalError here and a RangeError everywhere else.
+  setPrototypeOf(InternalError.prototype, RangeError.prototype);
+  deleteProperty(InternalError.prototype, "name");
+  deleteProperty(InternalError.prototype, "constructor");
+
+  const toText = (value) => {
+    // What String(value) gives, or nothing if that throws.
+    try {
+      return typeof value === "symbol" ? "" : `${value}`;
+    } catch {
+      return "";
+    }
+  };
+  const describe = (value) => {
+    let stack;
+    if ((typeof value === "object" && value !== null) || typeof value === "function") {
+      try {
+        stack = value.stack;
+      } catch {}
+    }
+    return wellFormed(typeof stack === "string" ? stack : toText(value));
+  };
+  // The helpers throw strings, as the reference does.
+  const NOT_JSON = "failed to serialize JavaScript value: expected value at line 1 column 1";
+  const json = (value) => {
+    try {
+      return stringify(value);
+    } catch (error) {
+      throw describe(error);
+    }
+  };
+  const asText = (value) => {
+    const type = typeof value;
+    if (type === "string") return value;
+    if (value !== null && (type === "object" || type === "function" || type === "symbol")) {
+      const text = json(value);
+      return text === undefined ? "undefined" : text;
+    }
+    return "" + value;
+  };
+  const LONE = "failed to serialize JavaScript value: lone surrogate in a string";
+  // JSON text writes a lone surrogate as an escape, which is no text that others could read.
+  const refuseLoneSurrogates = (text) => {
+    for (let i = indexOf(text, "\\ud"); i >= 0; i = indexOf(text, "\\ud", i + 1)) {
+      let backslashes = 0;
+      while (backslashes < i && charCodeAt(text, i - 1 - backslashes) === 92) backslashes++;
+      if (backslashes % 2 === 0) throw LONE;
+    }
+    return text;
+  };
+
+  // How it ends.
+  let failure;
+  const stored = { __proto__: null, session: { __proto__: null }, cell: { __proto__: null } };
+  const outcome = () =>
+    stringify({ __proto__: null, error: failure === undefined ? null : failure, stored: stored.cell });
+  const fail = (text) => {
+    if (failure === undefined) failure = text;
+    emit("failed", "");
+  };
+
+  // Tools
+  const calls = { __proto__: null };
+  let lastCall = 0;
+  const tool = (index) =>
+    hide(function (input) {
+      let text = "null";
+      if (input !== undefined) {
+        text = json(input);
+        if (text === undefined) throw NOT_JSON;
+        refuseLoneSurrogates(text);
+      }
+      const id = ++lastCall;
+      const promise = new Promise((resolve, reject) => {
+        calls[id] = { __proto__: null, resolve, reject };
+      });
+      emit("call", id + " " + index + " " + text);
+      return promise;
+    });
+
+  // Timers
+  const timers = { __proto__: null };
+  let lastTimer = 0;
+
+  const DETAILS = { __proto__: null, auto: true, low: true, high: true, original: true };
+  const IMAGE_EXPECTS =
+    "image expects a non-empty image URL string, an object with image_url and optional detail, or a raw MCP image block";
+  const WHITE = { __proto__: null, 0x20: 1, 0x85: 1, 0xa0: 1, 0x1680: 1, 0x2028: 1, 0x2029: 1, 0x202f: 1, 0x205f: 1, 0x3000: 1 };
+  const blank = (s) => {
+    for (let i = 0; i < s.length; i++) {
+      const c = charCodeAt(s, i);
+      if (!((c >= 9 && c <= 13) || (c >= 0x2000 && c <= 0x200a) || WHITE[c] === 1)) return false;
+    }
+    return true;
+  };
+  const keyOf = (key, what) => {
+    if (typeof key === "symbol") throw what + " key must be a string";
+    try {
+      return wellFormed(`${key}`);
+    } catch {
+      throw what + " key must be a string";
+    }
+  };
+  const unableToStore = (key) => {
+    let quoted = "";
+    for (let i = 0; i < key.length; i++) {
+      const c = charCodeAt(key, i);
+      if (c === 34 || c === 92) quoted += "\\" + key[i];
+      else if (c === 10) quoted += "\\n";
+      else if (c === 13) quoted += "\\r";
+      else if (c === 9) quoted += "\\t";
+      else if (c < 32 || c === 127) quoted += "\\u{" + numberToString(c, 16) + "}";
+      else quoted += key[i];
+    }
+    return 'Unable to store "' + quoted + '". Only plain serializable objects can be stored.';
+  };
+
+  const helpers = {
+    __proto__: null,
+    clearTimeout: function (id) {
+      if (id === undefined || id === null) return;
+      let number;
+      try {
+        number = trunc(+id);
+      } catch {
+        throw "clearTimeout expects a numeric timeout id";
+      }
+      delete timers[number];
+    },
+    setTimeout: function (callback, delay) {
+      if (typeof callback !== "function") throw "setTimeout expects a function callback";
+      let ms;
+      try {
+        ms = +delay;
+      } catch (error) {
+        throw describe(error);
+      }
+      // NaN, negative and infinite are none.
+      ms = ms > 0 && ms !== Infinity ? (ms < 9007199254740991 ? trunc(ms) : 9007199254740991) : 0;
+      const id = ++lastTimer;
+      timers[id] = callback;
+      emit("timer", id + " " + ms);
+      return id;
+    },
+    text: function (value) {
+      put(TEXT, asText(value));
+    },
+    image: function (value, detail) {
+      let url = value, own;
+      if (typeof value === "object" && value !== null) {
+        const type = value.type;
+        if (typeof type === "string" && type !== "image") {
+          throw "image only accepts MCP image blocks, got " + stringify(type);
+        }
+        url = value.image_url;
+        own = value.detail;
+        if (url === undefined && type === "image") {
+          const data = value.data;
+          if (typeof data !== "string" || data === "") throw "image expected MCP image data";
+          if (startsWith(toLowerCase(data), "data:")) url = data;
+          else {
+            let mime = value.mimeType;
+            if (typeof mime !== "string" || mime === "") mime = value.mime_type;
+            if (typeof mime !== "string" || mime === "") mime = "application/octet-stream";
+            url = "data:" + mime + ";base64," + data;
+          }
+          const meta = value._meta;
+          if (typeof meta === "object" && meta !== null) own = meta["codex/imageDetail"];
+        }
+      }
+      if (typeof url !== "string" || url === "") throw IMAGE_EXPECTS;
+      let chosen = detail === undefined || detail === null ? own : detail;
+      if (chosen === undefined || chosen === null) chosen = "high";
+      if (typeof chosen !== "string") throw "image detail must be a string when provided";
+      chosen = toLowerCase(chosen);
+      if (DETAILS[chosen] !== true) throw "image detail must be one of: auto, low, high, original";
+      const scheme = toLowerCase(slice(url, 0, 8));
+      if (!startsWith(scheme, "data:")) {
+        throw (
+          "Tool call failed: " +
+          (startsWith(scheme, "http://") || startsWith(scheme, "https://")
+            ? "remote image URLs are not supported in tool outputs"
+            : "invalid image output") +
+          ". Pass a base64 data URI instead"
+        );
+      }
+      put(IMAGE, stringify({ __proto__: null, image_url: wellFormed(url), detail: chosen }));
+    },
+    store: function (key, value) {
+      const name = keyOf(key, "store");
+      if (value === undefined) throw unableToStore(name);
+      const text = json(value);
+      if (text === undefined) throw unableToStore(name);
+      refuseLoneSurrogates(text);
+      stored.session[name] = stored.cell[name] = text;
+    },
+    load: function (key) {
+      const text = stored.session[keyOf(key, "load")];
+      return text === undefined ? undefined : parse(text);
+    },
+    notify: function (value) {
+      const text = asText(value);
+      if (blank(text)) throw "notify expects non-empty text";
+      emit("notify", wellFormed(text));
+    },
+    yield_control: function () {
+      emit("yield", "");
+    },
+    exit: function () {
+      failure = undefined;
+      emit("exit", outcome());
+    },
+  };
+
+  // The globals: what the reference has, as far as it is safe, and nothing else.
+  const KEEP =
+    " Object Function Array Number parseFloat parseInt Infinity NaN undefined Boolean String Symbol Date Promise RegExp Error" +
+    " AggregateError EvalError RangeError ReferenceError SyntaxError TypeError URIError globalThis JSON Math Intl ArrayBuffer" +
+    " Uint8Array Int8Array Uint16Array Int16Array Uint32Array Int32Array BigUint64Array BigInt64Array Uint8ClampedArray" +
+    " Float16Array Float32Array Float64Array DataView Map BigInt Set Iterator WeakMap WeakSet WeakRef Proxy Reflect decodeURI" +
+    " decodeURIComponent encodeURI encodeURIComponent escape unescape eval isFinite isNaN ";
+  const debuggers = G.debuggerGlobal; // cannot be deleted itself, and leads to PythonMonkey's own objects
+  const inside = debuggers === undefined ? [] : ownKeys(debuggers);
+  for (let i = 0; i < inside.length; i++) deleteProperty(debuggers, inside[i]);
+  const all = ownKeys(G);
+  for (let i = 0; i < all.length; i++) {
+    if (typeof all[i] !== "string" || indexOf(KEEP, " " + all[i] + " ") < 0) deleteProperty(G, all[i]);
+  }
+  const names = ownKeys(helpers);
+  for (let i = 0; i < names.length; i++) define(G, names[i], hide(helpers[names[i]]), true);
+
+  // What the realm calls. Each takes one argument; none throws unless the engine is out of memory.
+  G.wiring = {
+    __proto__: null,
+    setTools(text) {
+      const list = parse(text), tools = {}, all = [];
+      for (let i = 0; i < list.length; i++) {
+        define(tools, list[i].name, tool(i), true);
+        define(all, i, { name: list[i].name, description: list[i].description }, true);
+      }
+      define(G, "tools", tools, true);
+      define(G, "ALL_TOOLS", all, true);
+    },
+    setStored(text) {
+      const values = parse(text);
+      setPrototypeOf(values, null);
+      stored.session = values;
+    },
+    settle(text) {
+      const answers = parse(text);
+      for (let i = 0; i < answers.length; i++) {
+        const answer = answers[i], waiting = calls[answer[0]];
+        if (waiting === undefined) continue;
+        delete calls[answer[0]];
+        const settle = answer[1] === true ? waiting.resolve : waiting.reject;
+        settle(answer[2]);
+      }
+    },
+    fire(id) {
+      const callback = timers[id];
+      if (callback === undefined) return;
+      delete timers[id];
+      try {
+        apply(callback, undefined, []);
+      } catch (error) {
+        fail(describe(error));
+      }
+    },
+    fail(reason) {
+      fail(describe(reason));
+    },
+    unresolved(name) {
+      fail("Unsupported import in exec: " + wellFormed(name));
+    },
+    finish() {
+      emit("outcome", outcome());
+    },
+  };
+}

@@ -1,0 +1,140 @@
+"""One script's world: the prelude around it, its module, its answers and its end.
+
+Everything up to `Realm.start` happens before the fork and belongs to all scripts; from `start` on the realm belongs to one
+script, which may have replaced every builtin: nothing here then asks JavaScript anything that it could answer wrongly.
+"""
+
+from __future__ import annotations
+
+import os
+
+from codemode_host.runtimes.engine import Engine, EngineError
+from codemode_host.runtimes.spidermonkey import FULFILLED, PENDING
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from codemode_host.runtimes.spidermonkey import ObjectRoot
+
+FILE_NAME = "exec_main.mjs"
+EXIT_BROKEN = 70
+"""Status of a process whose callback failed in a way that must not reach JavaScript."""
+
+_HELPERS = "clearTimeout", "setTimeout", "text", "image", "store", "load", "notify", "yield_control", "exit"
+_MODULES = {
+    "@openai/code_mode": ("tools", "ALL_TOOLS", *_HELPERS),
+    "tools.js": ("tools", "ALL_TOOLS"),
+}
+_OUT_OF_MEMORY = "out of memory"
+
+
+class Realm:
+    """The prelude, evaluated in the engine of this process, and later one script in it.
+
+    `emit` is called with a kind and a text as `str` (the kinds are listed at the prelude's calls of it) and must not raise.
+    `output` is the writable memory that takes texts and images; its address must stay valid for ever.
+    """
+
+    def __init__(self, engine: Engine, emit: Callable[[str, str], None], output: memoryview) -> None:
+        self._engine = engine
+        self._interface = interface = engine.interface
+        self._emit = emit
+        self._failed = False
+        self._outcome = ""
+        self.run_jobs = engine.run_jobs
+        """Run the script's promise jobs until there are none."""
+        interface.set_property("outputMemory", interface.array_buffer(output))
+        with open(os.path.join(os.path.dirname(__file__), "prelude.js"), encoding="utf-8") as file:
+            engine.evaluate(file.read(), "prelude.js")(self._receive)
+        wiring = interface.take_object("wiring")
+        names = "setTools", "setStored", "settle", "fire", "fail", "unresolved", "finish"
+        functions = [interface.take(name, wiring) for name in names]
+        self._set_tools, self._set_stored, self._settle, self._fire, self._fail, self._unresolved, self._finish = functions
+        engine.evaluate("delete globalThis.wiring; undefined", "prelude.js")
+        self._options = interface.compile_options(FILE_NAME)
+        self._module = interface.object_root()
+        self._promise = interface.object_root()
+        self._helper_modules = {name: (interface.compile_options(name), interface.object_root()) for name in _MODULES}
+        refusal = interface.string("unsupported import in exec")
+        interface.set_module_hooks(self._resolve, refusal)
+
+    def start(self, source: bytes, tools: str, stored: str) -> None:
+        """Run the script up to its first await.
+
+        `source` is UTF-8; `tools` is JSON ``[{"name": …, "description": …}, …]``, the names identifiers; `stored` is JSON
+        ``{"key": "JSON text", …}``. A script that does not compile, link or run is a failed one: see `finished`.
+        """
+        interface = self._interface
+        self._check(interface.call(self._set_tools, tools.encode()))
+        self._check(interface.call(self._set_stored, stored.encode()))
+        if not (
+            interface.compile_module(self._options, source, self._module)
+            and interface.link(self._module)
+            and interface.evaluate(self._module, self._promise)
+        ):
+            self._take_failure()
+
+    def settle(self, results: str) -> None:
+        """Answer tool calls: JSON ``[[call id, ok, value or message], …]``. Runs no jobs."""
+        self._check(self._interface.call(self._settle, results.encode()))
+
+    def fire(self, timer_id: int) -> None:
+        """Run a timer's callback, unless the timer was cleared. Runs no jobs."""
+        self._check(self._interface.call_number(self._fire, timer_id))
+
+    def finished(self) -> str | None:
+        """None while the script runs, else JSON ``{"error": null or text, "stored": {"key": "JSON text", …}}``."""
+        interface = self._interface
+        if not self._failed:
+            state = interface.promise_state(self._promise)
+            if state == PENDING:
+                return None
+            if state != FULFILLED:
+                self._check(interface.call_with(self._fail, interface.promise_result(self._promise)))
+        self._check(interface.call_number(self._finish, 0))
+        return self._outcome or '{"error":"out of memory","stored":{}}'
+
+    def _receive(self, kind: str, text: str) -> None:
+        # What arrives are views of JavaScript's memory; str() copies them.
+        try:
+            if kind == "outcome":
+                self._outcome = str(text)
+            elif kind == "failed":
+                self._failed = True
+            else:
+                self._emit(str(kind), str(text))
+        except BaseException:  # noqa: BLE001 - an exception would tell JavaScript about this process
+            os._exit(EXIT_BROKEN)
+
+    def _check(self, done: bool) -> None:
+        if not done:
+            self._take_failure()
+
+    def _take_failure(self) -> None:
+        interface = self._interface
+        self._failed = True
+        exception = interface.take_exception()
+        if self._unresolved_import:
+            self._unresolved_import = False
+            interface.call_with(self._unresolved, interface.unresolved)
+        elif exception is not None:
+            interface.call_with(self._fail, exception)
+
+    _unresolved_import = False
+
+    def _resolve(self, is_named: Callable[[str], bool]) -> ObjectRoot | None:
+        for name, exports in _MODULES.items():
+            if is_named(name):
+                options, root = self._helper_modules[name]
+                if not root.object:
+                    # Its dependants run after it, so that the globals are still what the prelude made them.
+                    source = "export const " + ", ".join(f"{export} = globalThis.{export}" for export in exports)
+                    if not self._interface.compile_module(options, source.encode(), root):
+                        return None
+                return root
+        self._unresolved_import = True
+        return None
+
+
+__all__ = ["EXIT_BROKEN", "FILE_NAME", "EngineError", "Realm"]
