@@ -1,0 +1,72 @@
+# Everything a developer runs. `make` alone lists the targets; each prepares .venv first where it needs to.
+
+# Any Python 3.11, 3.12 or 3.13. Empty: the one .venv was made with, else the first that fits (tools/find-python).
+PYTHON ?=
+# Passed on to what bench, test and the like run: make test ARGS="tests/host -x"
+ARGS ?=
+
+VENV := .venv
+RUN := $(VENV)/bin
+UV_VERSION := 0.13.9
+SOURCES = $(wildcard codemode_protocol codemode_host codemode_client tests examples benchmarks tools)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench interop soak fuzz lock build clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do \
+		printf '  make %-9s %s\n' "$$name" "$$text"; done
+
+setup: ## .venv with the pinned packages; does nothing when it is up to date
+	@python=$$(tools/find-python "$(PYTHON)") && "$$python" tools/setup.py
+
+demo: setup ## the main job on this repository's own files
+	@$(RUN)/python examples/demo.py $(ARGS)
+
+ifeq ($(ARGS),)
+test: setup ## all tests; every branch of codemode_protocol must be covered
+	$(RUN)/coverage run -m pytest tests/protocol
+	$(RUN)/coverage report
+	$(RUN)/python -m pytest --ignore=tests/protocol
+else
+test: setup
+	$(RUN)/python -m pytest $(ARGS)
+endif
+
+check: setup ## formatter, linter and type checker, changing nothing
+	$(RUN)/ruff format --check --quiet $(SOURCES)
+	$(RUN)/ruff check --quiet $(SOURCES)
+	$(RUN)/mypy $(SOURCES)
+
+format: setup ## let formatter and linter put right what they can
+	$(RUN)/ruff format $(SOURCES)
+	$(RUN)/ruff check --fix $(SOURCES)
+
+bench: setup ## measure, and print a table
+	$(RUN)/python benchmarks/run.py $(ARGS)
+
+interop: setup ## compare with the reference host, fetched by npm into .reference/
+	$(RUN)/python -m pytest -m interop $(or $(ARGS),tests)
+
+soak: setup ## minutes of load
+	$(RUN)/python -m pytest -m soak -o faulthandler_timeout=1800 $(or $(ARGS),tests)
+
+fuzz: setup ## property tests with many more examples
+	HYPOTHESIS_PROFILE=fuzz $(RUN)/python -m pytest -m "(fuzz or hypothesis) and not interop and not soak" \
+		-o faulthandler_timeout=1800 $(or $(ARGS),tests)
+
+UV_COMPILE = build/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" pyproject.toml
+lock: setup ## pin the newest versions that pyproject.toml allows, with hashes
+	$(RUN)/python -m venv --clear build/uv
+	build/uv/bin/python -m pip install -qq --disable-pip-version-check --no-input uv==$(UV_VERSION)
+	$(UV_COMPILE) --group dev --output-file requirements/dev.txt
+	$(UV_COMPILE) --constraint requirements/dev.txt --output-file requirements/runtime.txt
+
+build: setup ## sdist and wheel in dist/
+	$(RUN)/python -m hatchling build
+
+clean: ## remove what was built, fetched or measured, .venv included
+	rm -rf $(VENV) .setup.lock build dist site htmlcov .reference benchmarks/results
+	rm -rf .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,94 @@
+"""Makes .venv what requirements/dev.txt, pyproject.toml and this Python say; run by `make setup`.
+
+A record inside .venv names what it was made from. It is removed before anything is changed and written last, so that an
+interrupted run is taken up again from the start. Packages that a new lock no longer has must go, so a new lock or another
+Python means a new environment; a new pyproject.toml only installs the project again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENT = ROOT / ".venv"
+RECORD = ENVIRONMENT / "made-from.json"
+LOCK = ROOT / "requirements" / "dev.txt"
+PROJECT = ROOT / "pyproject.toml"
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def base_python() -> str:
+    """The interpreter that the running one, possibly .venv's own, came from."""
+    return os.path.realpath(sys._base_executable)
+
+
+def wanted() -> dict[str, str]:
+    """What an up-to-date environment was made from. The path counts, since an environment cannot be moved."""
+    return {
+        "python": f"{base_python()} {sys.version}",
+        "path": str(ENVIRONMENT),
+        "lock": digest(LOCK),
+        "project": digest(PROJECT),
+    }
+
+
+def present() -> dict[str, str]:
+    """What the environment was made from, empty if there is none that is complete."""
+    try:
+        record = json.loads(RECORD.read_text())
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def pip(*arguments: str) -> None:
+    # -qq: errors alone. Nothing is asked, and what is installed is what the lock says and no newer pip.
+    command = [str(ENVIRONMENT / "bin" / "python"), "-I", "-m", "pip", "-qq", "--disable-pip-version-check"]
+    subprocess.run([*command, "--no-input", *arguments], check=True, cwd=ROOT, stdin=subprocess.DEVNULL)
+
+
+def update(want: dict[str, str], have: dict[str, str]) -> None:
+    RECORD.unlink(missing_ok=True)
+    if {**have, "project": ""} != {**want, "project": ""}:
+        if sys.prefix != sys.base_prefix and "--again" not in sys.argv:
+            # The running Python must not be taken from under itself: the one it came from makes the new environment.
+            os.execv(base_python(), [base_python(), __file__, "--again"])
+        version = ".".join(map(str, sys.version_info[:3]))
+        print(f"making .venv with Python {version} and the packages of {LOCK.relative_to(ROOT)} …", flush=True)
+        venv.create(ENVIRONMENT, clear=True, symlinks=True, with_pip=True)
+        # The lock is complete, and leaves out on purpose what pythonmonkey's own metadata would add.
+        pip("install", "--no-deps", "--only-binary=:all:", "--require-hashes", "-r", str(LOCK))
+    pip("install", "--no-deps", "--no-build-isolation", "--editable", ".")
+    partial = RECORD.with_suffix(".partial")
+    partial.write_text(json.dumps(want, indent=1))
+    partial.replace(RECORD)
+
+
+def main() -> int:
+    want = wanted()
+    if present() == want:
+        return 0
+    with open(ROOT / ".setup.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # Another run may have done it meanwhile.
+        have = present()
+        if have != want:
+            try:
+                update(want, have)
+            except subprocess.CalledProcessError as error:
+                return error.returncode or 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
