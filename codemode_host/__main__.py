@@ -40,9 +40,19 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         default="on",
         help="off runs cells without a system call filter: for machines that have none (default: %(default)s)",
     )
-    parser.add_argument("--memory-mib", type=int, default=512, metavar="N", help="memory of a cell (default: %(default)s)")
-    parser.add_argument("--cpu-seconds", type=int, default=None, metavar="N", help="processor time of a cell (default: no limit)")
-    parser.add_argument("--spares", type=int, default=2, metavar="N", help="runtimes kept ready (default: %(default)s)")
+    parser.add_argument(
+        "--memory-mib", type=int, default=512, metavar="N", help="memory of a cell (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--cpu-seconds",
+        type=int,
+        default=None,
+        metavar="N",
+        help="processor time of a cell (default: no limit)",
+    )
+    parser.add_argument(
+        "--spares", type=int, default=2, metavar="N", help="runtimes kept ready (default: %(default)s)"
+    )
     return parser.parse_args(argv)
 
 
@@ -99,9 +109,13 @@ def serve(options: argparse.Namespace, zygote: ZygoteProcess, read_fd: int, writ
         level=options.log_level.upper(), stream=sys.stderr, format="codemode-host: %(levelname)s: %(message)s"
     )
     if options.confinement == "off":
-        logging.getLogger("codemode_host").warning("cells run without a system call filter (--confinement off)")
+        logging.getLogger("codemode_host").warning(
+            "cells run without a system call filter (--confinement off)"
+        )
     limits = Limits(
-        memory_bytes=options.memory_mib * MIB or None, cpu_seconds=options.cpu_seconds, spare_runtimes=options.spares
+        memory_bytes=options.memory_mib * MIB or None,
+        cpu_seconds=options.cpu_seconds,
+        spare_runtimes=options.spares,
     )
     host = Host(HostConnection(framing=options.framing), zygote, limits, read_fd=read_fd, write_fd=write_fd)
     status = ExitStatus.OK

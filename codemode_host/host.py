@@ -94,7 +94,9 @@ class _SessionOutlet:
             host.say(DelegateRequest(call.handle, self._session_id, request))
         except MessageTooLargeError as error:
             message = f"code-mode IPC frame length {error.size} exceeds {error.limit} bytes"
-            logger.warning("session %s cell %s: a call was dropped: %s", self._session_id, call.cell.id, message)
+            logger.warning(
+                "session %s cell %s: a call was dropped: %s", self._session_id, call.cell.id, message
+            )
             call.reject(message)
         else:
             host.calls[call.handle] = call
@@ -111,7 +113,13 @@ class Host:
     """Serves one client on two descriptors until the end of its input, or until something has to stop it."""
 
     def __init__(
-        self, connection: HostConnection, zygote: ZygoteProcess, limits: Limits, *, read_fd: int, write_fd: int
+        self,
+        connection: HostConnection,
+        zygote: ZygoteProcess,
+        limits: Limits,
+        *,
+        read_fd: int,
+        write_fd: int,
     ) -> None:
         self.connection = connection
         self.limits = limits
@@ -195,7 +203,9 @@ class Host:
             except OSError as error:
                 self._queue.clear()
                 raise HostStopped(
-                    Failure(ExitStatus.LOST_CLIENT, "lost its client", f"cannot write to it: {error.strerror}")
+                    Failure(
+                        ExitStatus.LOST_CLIENT, "lost its client", f"cannot write to it: {error.strerror}"
+                    )
                 ) from error
             self._queued -= written
             if written == len(data):
@@ -270,7 +280,9 @@ class Host:
             return
         request = message.request
         if request.max_output_tokens is not None and request.max_output_tokens < 0:
-            self._refuse(id, "invalid code-mode execute request: out of range integral type conversion attempted")
+            self._refuse(
+                id, "invalid code-mode execute request: out of range integral type conversion attempted"
+            )
             return
         try:
             cell = session.execute(request)
@@ -289,7 +301,9 @@ class Host:
         if session is None:
             return
         try:
-            cell = session.wait(message.request.cell_id, message.request.yield_time_ms, self._outcome_answer(id))
+            cell = session.wait(
+                message.request.cell_id, message.request.yield_time_ms, self._outcome_answer(id)
+            )
         except CellRequestError as error:
             self._refuse(id, str(error))
             return

@@ -76,7 +76,9 @@ _OUT_OF_MEMORY_WORDS = ("out of memory", "unhandlable oom", "failed to allocate"
 def limit_met(exit: RuntimeExit, limits: Limits, stderr_tail: Iterable[str]) -> str | None:
     """The error text of a cell whose process ended at one of its limits; None when that is not what ended it."""
     if exit.status == -signal.SIGXCPU or (
-        exit.status == -signal.SIGKILL and limits.cpu_seconds is not None and exit.cpu_time >= limits.cpu_seconds
+        exit.status == -signal.SIGKILL
+        and limits.cpu_seconds is not None
+        and exit.cpu_time >= limits.cpu_seconds
     ):
         return f"cell exceeded its processor time limit of {limits.cpu_seconds} s"
     if limits.memory_bytes is not None and exit.status in (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGTRAP):

@@ -20,7 +20,15 @@ import trio
 from codemode_client import CodeModeProvider, Session, Toolbox
 from codemode_protocol.errors import ToolError
 from codemode_protocol.source import parse_source
-from codemode_protocol.values import ContentItem, ExecuteRequest, InputText, LiveCell, Result, WaitRequest, Yielded
+from codemode_protocol.values import (
+    ContentItem,
+    ExecuteRequest,
+    InputText,
+    LiveCell,
+    Result,
+    WaitRequest,
+    Yielded,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 HIDDEN = {"build", "dist", "htmlcov", "node_modules", "__pycache__"}

@@ -143,7 +143,9 @@ class Confinement:
         if self._cpu_seconds is not None:
             resource.setrlimit(resource.RLIMIT_CPU, (self._cpu_seconds, self._cpu_seconds + 1))
         if self._program is not None:
-            self._prctl("system call filter", PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(self._program))
+            self._prctl(
+                "system call filter", PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(self._program)
+            )
 
     def _prctl(self, layer: str, option: int, argument: int, pointer: int = 0) -> None:
         result = self._libc.prctl(

@@ -1,0 +1,160 @@
+"""Runtimes from the host's side: a real zygote, real forks, real confinement."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+from codemode_host.runtimes import link
+from codemode_host.runtimes.pool import Runtime, RuntimePool
+from codemode_host.runtimes.spawn import ZygoteOptions, spawn_zygote
+from codemode_protocol.values import ContentItem, InputText
+
+
+@asynccontextmanager
+async def running_pool(options: ZygoteOptions | None = None, spares: int = 1) -> AsyncIterator[RuntimePool]:
+    failures: list[str] = []
+    zygote = spawn_zygote(options or ZygoteOptions())
+    async with trio.open_nursery() as nursery:
+        pool = RuntimePool(zygote, nursery, spares=spares, on_failure=failures.append)
+        nursery.start_soon(pool.serve)
+        with trio.fail_after(30):
+            await pool.ready.wait()
+            try:
+                yield pool
+            finally:
+                await pool.aclose()
+                nursery.cancel_scope.cancel()
+    pool.close()
+    assert failures == []
+
+
+async def finish(runtime: Runtime) -> tuple[list[ContentItem], str | None]:
+    """Follow a script to its end: what it wrote, and its error."""
+    items: list[ContentItem] = []
+    while True:
+        await runtime.wait_readable()
+        for frame in runtime.receive() or []:
+            items += runtime.output.take(frame.end)
+            if frame.kind == link.FLUSH:
+                runtime.output.rewind()
+                runtime.send(link.FLUSHED)
+            elif frame.kind == link.CALL:
+                sequence = frame.payload.split(b" ", 1)[0]
+                runtime.send(link.SETTLE, b'[[%s,true,"answer"]]' % sequence)
+            elif frame.kind == link.DONE:
+                await runtime.exited.wait()
+                runtime.close()
+                return items, msgspec.json.decode(frame.payload)["error"]
+
+
+async def run(pool: RuntimePool, source: str, tools: bytes = b"[]") -> tuple[list[ContentItem], str | None]:
+    runtime = pool.take()
+    runtime.start(source.encode(), tools, b"{}")
+    return await finish(runtime)
+
+
+async def test_a_script_runs_on_a_process_of_its_own() -> None:
+    async with running_pool() as pool:
+        assert await run(pool, "text(6 * 7)") == ([InputText("42")], None)
+        assert pool.flags == link.READY_SINGLE_THREADED | link.READY_NATIVE_JOBS
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ZygoteOptions(single_threaded=False),
+        ZygoteOptions(confined=False),
+        ZygoteOptions(single_threaded=False, confined=False),
+    ],
+    ids=["initialise after the fork", "unconfined", "both"],
+)
+async def test_every_way_of_making_runtimes_gives_the_same_answers(options: ZygoteOptions) -> None:
+    source = """
+        let order = [];
+        setTimeout(() => order.push("timer"), 1);
+        Promise.resolve().then(() => order.push("job"));
+        order.push(await tools.ask({}));
+        await new Promise((resolve) => setTimeout(resolve, 5));
+        let garbage = [];
+        for (let i = 0; i < 3e5; i++) { garbage.push({ i }); if (garbage.length > 1e4) garbage = []; }
+        text(order.join());
+        text(new Intl.NumberFormat("de-DE").format(1234.5));
+    """
+    async with running_pool(options) as pool:
+        items, error = await run(pool, source, b'[{"name":"ask","description":""}]')
+        assert (items, error) == ([InputText("job,answer,timer"), InputText("1.234,5")], None)
+        expected = 0 if not options.single_threaded else link.READY_SINGLE_THREADED
+        assert pool.flags & link.READY_SINGLE_THREADED == expected
+
+
+async def test_output_larger_than_the_memory_comes_through_whole() -> None:
+    async with running_pool() as pool:
+        items, error = await run(
+            pool, "for (let i = 0; i < 40; i++) text('é'.repeat(100_000) + i); text('€'.repeat(900_000))"
+        )
+        assert error is None
+        assert items[:40] == [InputText("é" * 100_000 + str(i)) for i in range(40)]
+        assert items[40] == InputText("€" * 900_000)
+
+
+async def test_what_a_cell_wrote_before_it_was_killed_in_a_loop_is_there() -> None:
+    async with running_pool() as pool:
+        runtime = pool.take()
+        runtime.start(b"text('before'); notify('looping'); while (true) {}", b"[]", b"{}")
+        await runtime.wait_readable()
+        runtime.kill()
+        await runtime.exited.wait()
+        assert runtime.output.take(runtime.output.written) == [InputText("before")]
+        assert runtime.exit is not None
+        assert (runtime.exit.status, runtime.exit.asked) == (-signal.SIGKILL, True)
+        runtime.close()
+
+
+async def test_spare_runtimes_are_as_many_as_asked_for_and_all_of_them_end() -> None:
+    async with running_pool(spares=5) as pool:
+        pool.replenish()
+        assert pool.alive == 5
+        pool.replenish()
+        assert pool.alive == 5
+    assert pool.alive == 0
+
+
+async def test_many_runtimes_at_once_all_answer() -> None:
+    async with running_pool() as pool:
+        runtimes = [pool.take() for _ in range(60)]
+        for number, runtime in enumerate(runtimes):
+            runtime.start(b"text(%d)" % number, b"[]", b"{}")
+        for number, runtime in enumerate(runtimes):
+            assert await finish(runtime) == ([InputText(str(number))], None)
+
+
+async def test_a_runtime_has_nothing_of_the_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_SECRET", "of the caller")
+    async with running_pool() as pool:
+        runtime = pool.take()
+        while runtime.pid is None:
+            await trio.lowlevel.checkpoint()
+        process = Path("/proc") / str(runtime.pid)
+        runtime.start(b"notify('on'); await new Promise(() => {})", b"[]", b"{}")
+        await runtime.wait_readable()
+        assert (process / "environ").read_bytes() == b""
+        assert b"of the caller" not in (process / "cmdline").read_bytes()
+        # Standard input is the null device, output and error are one pipe, and the link is all that is left.
+        links = {int(fd.name): os.readlink(fd) for fd in (process / "fd").iterdir()}
+        assert sorted(links) == [0, 1, 2, 3]
+        assert links[0] == os.devnull
+        assert links[1] == links[2]
+        assert links[3].startswith("socket:")
+        status = (process / "status").read_text()
+        assert "NoNewPrivs:\t1" in status
+        assert "Seccomp:\t2" in status
+        runtime.kill()
+        await runtime.exited.wait()
+        runtime.close()
