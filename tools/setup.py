@@ -1,8 +1,8 @@
 """Makes .venv what requirements/dev.txt, pyproject.toml and this Python say; run by `make setup`.
 
-A record inside .venv names what it was made from. It is removed before anything is changed and written last, so that an
-interrupted run is taken up again from the start. Packages that a new lock no longer has must go, so a new lock or another
-Python means a new environment; a new pyproject.toml only installs the project again.
+A record inside .venv names what it was made from. It is removed before anything is changed and written last, so
+that an interrupted run is taken up again from the start. Packages that a new lock no longer has must go, so a
+new lock or another Python means a new environment; a new pyproject.toml only installs the project again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def digest(path: Path) -> str:
 
 def base_python() -> str:
     """The interpreter that the running one, possibly .venv's own, came from."""
-    return os.path.realpath(sys._base_executable)
+    return os.path.realpath(getattr(sys, "_base_executable", sys.executable))
 
 
 def wanted() -> dict[str, str]:
@@ -61,10 +61,10 @@ def update(want: dict[str, str], have: dict[str, str]) -> None:
     RECORD.unlink(missing_ok=True)
     if {**have, "project": ""} != {**want, "project": ""}:
         if sys.prefix != sys.base_prefix and "--again" not in sys.argv:
-            # The running Python must not be taken from under itself: the one it came from makes the new environment.
+            # Not from under the running Python: the one that it came from makes the new environment.
             os.execv(base_python(), [base_python(), __file__, "--again"])
         version = ".".join(map(str, sys.version_info[:3]))
-        print(f"making .venv with Python {version} and the packages of {LOCK.relative_to(ROOT)} …", flush=True)
+        print(f"making .venv: Python {version}, packages of {LOCK.relative_to(ROOT)} …", flush=True)
         venv.create(ENVIRONMENT, clear=True, symlinks=True, with_pip=True)
         # The lock is complete, and leaves out on purpose what pythonmonkey's own metadata would add.
         pip("install", "--no-deps", "--only-binary=:all:", "--require-hashes", "-r", str(LOCK))

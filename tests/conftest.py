@@ -1,0 +1,167 @@
+"""What every test shares: async tests run under trio, nothing is left behind, how much Hypothesis tries.
+
+Async tests are plain `async def test_…` functions. Each runs in a `trio.run` of its own with strict exception
+groups, and fails after 60 seconds (`@pytest.mark.time_limit(seconds)` says otherwise). Fixtures are
+synchronous; what needs a running loop is an async context manager in the test. The fixture `autojump_clock`
+gives the test a virtual clock.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import inspect
+import os
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+import trio
+import trio.abc
+import trio.testing
+
+TESTS = Path(__file__).resolve().parent
+TIME_LIMIT_SECONDS = 60.0
+# Folders whose tests start processes: each test there must leave descriptors and children as it found them.
+WATCHED = frozenset({"client", "e2e", "host", "interop"})
+# How long exits that are already under way may take to show: closing is not always synchronous.
+GRACE_SECONDS = 2.0
+POLL_SECONDS = 0.005
+
+hypothesis.settings.register_profile(
+    "default", deadline=None, derandomize="CI" in os.environ, print_blob=True
+)
+hypothesis.settings.register_profile(
+    "fuzz",
+    deadline=None,
+    derandomize=False,
+    max_examples=20_000,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+# Async tests
+
+
+@pytest.fixture
+def autojump_clock() -> trio.testing.MockClock:
+    """The clock of this test's trio run: when every task waits, it jumps to the next deadline."""
+    return trio.testing.MockClock(autojump_threshold=0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    function = pyfuncitem.obj
+    limit = _time_limit(pyfuncitem)
+    handle = getattr(function, "hypothesis", None)
+    if handle is not None and inspect.iscoroutinefunction(handle.inner_test):
+        # Hypothesis calls the inner test once for each example: each is a run of its own.
+        handle.inner_test = _synchronous(handle.inner_test, limit)
+        return None
+    if not inspect.iscoroutinefunction(function):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(function).parameters}
+    _synchronous(function, limit)(**arguments)
+    return True
+
+
+def _time_limit(item: pytest.Function) -> float:
+    marker = item.get_closest_marker("time_limit")
+    return float(marker.args[0]) if marker is not None else TIME_LIMIT_SECONDS
+
+
+def _synchronous(function: Callable[..., Coroutine[Any, Any, None]], limit: float) -> Callable[..., None]:
+    """The async test as a function that runs it. A clock among its arguments becomes the clock of the run."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> None:
+        where: BaseException | None = None
+
+        async def limited() -> None:
+            nonlocal where
+            if clock is not None:
+                # Virtual time says nothing about how long a test takes.
+                await function(*args, **kwargs)
+                return
+            with trio.move_on_after(limit) as scope:
+                try:
+                    await function(*args, **kwargs)
+                except BaseException as error:
+                    where = error
+                    raise
+            if scope.cancelled_caught:
+                # What was cancelled shows where each of the test's tasks stood.
+                raise pytest.fail.Exception(f"still running after {limit:g} s") from where
+
+        clocks = [value for value in (*args, *kwargs.values()) if isinstance(value, trio.abc.Clock)]
+        clock = clocks[0] if clocks else None
+        trio.run(limited, clock=clock, strict_exception_groups=True)
+
+    return run
+
+
+# Nothing is left behind
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that starts processes fails if it leaves a descriptor open, or a child running or unreaped."""
+    if not WATCHED.intersection(request.path.relative_to(TESTS).parts[:-1]):
+        yield
+        return
+    descriptors, children = _descriptors(), _children()
+    yield
+    left = _wait_for_none_left(descriptors, children)
+    if left:
+        pytest.fail("left behind by this test:\n" + "\n".join(f"  {line}" for line in left), pytrace=False)
+
+
+def _wait_for_none_left(descriptors: dict[int, str], children: dict[int, str]) -> list[str]:
+    deadline = time.monotonic() + GRACE_SECONDS
+    gc.collect()
+    while True:
+        left = [
+            f"descriptor {number}: {target}"
+            for number, target in _descriptors().items()
+            if descriptors.get(number) != target
+        ]
+        left += [f"child {pid}: {what}" for pid, what in _children().items() if pid not in children]
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(POLL_SECONDS)
+
+
+def _descriptors() -> dict[int, str]:
+    """This process's open descriptors, and what each leads to."""
+    found: dict[int, str] = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:
+            continue  # the one that the listing itself had open
+    return found
+
+
+def _children() -> dict[int, str]:
+    """This process's children and their command lines, those that ended but were not reaped among them."""
+    me = os.getpid()
+    found: dict[int, str] = {}
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            stat = Path("/proc", name, "stat").read_text()
+            # The name before the fields stands in parentheses, and may have some in it.
+            state, parent = stat[stat.rindex(")") + 2 :].split()[:2]
+            if int(parent) != me:
+                continue
+            command = Path("/proc", name, "cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ")
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended meanwhile
+        found[int(name)] = "ended, but was not reaped" if state == "Z" else command.decode(errors="replace")
+    return found
