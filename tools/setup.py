@@ -1,8 +1,8 @@
 """Makes .venv what requirements/dev.txt, pyproject.toml and this Python say; run by `make setup`.
 
-A record inside .venv names what it was made from. It is removed before anything is changed and written last, so
-that an interrupted run is taken up again from the start. Packages that a new lock no longer has must go, so a
-new lock or another Python means a new environment; a new pyproject.toml only installs the project again.
+A record inside .venv names what it was made from. It is removed before anything is changed and written last,
+so that an interrupted run is taken up again from the start. Packages that a new lock no longer has must go, so
+a new lock or another Python means a new environment; a new pyproject.toml only installs the project again.
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ def main() -> int:
             try:
                 update(want, have)
             except subprocess.CalledProcessError as error:
-                return error.returncode or 1
+                return error.returncode
+            except KeyboardInterrupt:
+                return 130
     return 0
 
 
