@@ -48,7 +48,9 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--json", action="store_true", help="print one JSON object a line instead of text")
     run.add_argument(
-        "--host", metavar="COMMAND", help="the host program and its arguments (default: this environment's own host)"
+        "--host",
+        metavar="COMMAND",
+        help="the host program and its arguments (default: this environment's own host)",
     )
     return top
 

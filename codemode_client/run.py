@@ -124,9 +124,7 @@ def run_command(options: argparse.Namespace) -> int:
     except (UsageError, CodeModeError) as error:
         sys.stderr.write(f"codemode run: {error}\n")
         return ExitStatus.USAGE
-    display: Display = (
-        JsonDisplay(sys.stdout) if options.json else TextDisplay(name, text, sys.stdout, sys.stderr)
-    )
+    display: Display = JsonDisplay(sys.stdout) if options.json else TextDisplay(name, text, sys.stdout, sys.stderr)
     command = shlex.split(options.host) if options.host else None
     yield_ms = options.yield_ms
     if yield_ms is None:

@@ -50,9 +50,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help="processor time of a cell (default: no limit)",
     )
-    parser.add_argument(
-        "--spares", type=int, default=2, metavar="N", help="runtimes kept ready (default: %(default)s)"
-    )
+    parser.add_argument("--spares", type=int, default=2, metavar="N", help="runtimes kept ready (default: %(default)s)")
     return parser.parse_args(argv)
 
 
@@ -109,9 +107,7 @@ def serve(options: argparse.Namespace, zygote: ZygoteProcess, read_fd: int, writ
         level=options.log_level.upper(), stream=sys.stderr, format="codemode-host: %(levelname)s: %(message)s"
     )
     if options.confinement == "off":
-        logging.getLogger("codemode_host").warning(
-            "cells run without a system call filter (--confinement off)"
-        )
+        logging.getLogger("codemode_host").warning("cells run without a system call filter (--confinement off)")
     limits = Limits(
         memory_bytes=options.memory_mib * MIB or None,
         cpu_seconds=options.cpu_seconds,
@@ -130,8 +126,8 @@ def serve(options: argparse.Namespace, zygote: ZygoteProcess, read_fd: int, writ
         status = stopped.failure.status
         sys.stderr.write(stopped.failure.block() + "\n")
     except* KeyboardInterrupt:
-        return 130
-    except* Exception as group:
+        status = ExitStatus.INTERRUPTED
+    except* Exception as group:  # noqa: BLE001 reported, with a status of its own
         sys.excepthook(type(group), group, group.__traceback__)
         status = ExitStatus.INTERNAL
         cause = first(group)

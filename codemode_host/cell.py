@@ -25,6 +25,8 @@ from msgspec import Raw, Struct
 from codemode_protocol.values import (
     ContentItem,
     ExecuteRequest,
+    InputAudio,
+    InputImage,
     InputText,
     LiveCell,
     MissingCell,
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
 MAX_YIELD_TIME_MS = 10**12
 """Observation times above this, some thirty years, are taken for it: the clock's numbers stay finite."""
 
-IMAGE_OVERHEAD = 64
+ITEM_OVERHEAD = 64
 """What an item costs in an answer besides its own characters, roughly, in bytes."""
 
 
@@ -275,10 +277,7 @@ class Cell:
         items = self._runtime.output.take(end)
         if items:
             self._items += items
-            self._size += sum(
-                (len(item.text) if isinstance(item, InputText) else len(item.image_url)) + IMAGE_OVERHEAD
-                for item in items
-            )
+            self._size += sum(_size(item) for item in items)
 
     def _take_items(self) -> list[ContentItem]:
         items, self._items, self._size = self._items, [], 0
@@ -337,14 +336,14 @@ class Cell:
         observer.answer(Result(self.id, self._items, self._done.error, buffered, now - observer.since))
         self._close()
 
-    def _lost(self, exit: RuntimeExit) -> None:
+    def _lost(self, ending: RuntimeExit) -> None:
         """The process is gone and the script had not said that it was over."""
         if self.state is State.TERMINATING:
             self._collect(self._runtime.output.written)
             self._terminated()
         elif self.state is State.RUNNING:
             self._collect(self._runtime.output.written)
-            self._session.runtime_failed(self, "its process ended", exit)
+            self._session.runtime_failed(self, "its process ended", ending)
 
     def fail(self, error_text: str) -> None:
         """End the cell with an error that is not the script's own: it met a limit, or its runtime broke."""
@@ -385,6 +384,15 @@ class Cell:
         self._deadline = deadline
         if self._scope is not None:
             self._scope.deadline = deadline
+
+
+def _size(item: ContentItem) -> int:
+    """What an item costs in an answer, roughly, in bytes."""
+    match item:
+        case InputText(text):
+            return ITEM_OVERHEAD + len(text)
+        case InputImage(url) | InputAudio(url):
+            return ITEM_OVERHEAD + len(url)
 
 
 def live(response: RuntimeResponse) -> Outcome:

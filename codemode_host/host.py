@@ -15,7 +15,7 @@ from collections.abc import Callable
 import trio
 
 from codemode_protocol.connection import HostConnection
-from codemode_protocol.errors import MessageTooLargeError, RemoteProtocolError
+from codemode_protocol.errors import MessageTooLargeError
 from codemode_protocol.messages import (
     CellClosed,
     ClientMessage,
@@ -24,7 +24,6 @@ from codemode_protocol.messages import (
     DelegateResponse,
     Execute,
     ExecutionStarted,
-    Failure as FailureResult,
     Hello,
     HostMessage,
     InitialResponse,
@@ -34,7 +33,6 @@ from codemode_protocol.messages import (
     OperationRequest,
     OperationResponse,
     OperationValue,
-    Ready,
     SendNotification,
     SessionClosed,
     SessionReady,
@@ -44,6 +42,9 @@ from codemode_protocol.messages import (
     ToolResult,
     Wait,
     WaitCompleted,
+)
+from codemode_protocol.messages import (
+    Failure as FailureResult,
 )
 from codemode_protocol.values import (
     Outcome,
@@ -58,7 +59,7 @@ from .limits import Limits
 from .runtimes.pool import RuntimeExit, RuntimePool
 from .runtimes.spawn import ZygoteProcess
 from .session import CellSession, observation_time
-from .supervision import ExitStatus, Failure, describe_exit, limit_met
+from .supervision import ExitStatus, Failure, describe_ending, limit_met
 
 logger = logging.getLogger("codemode_host")
 
@@ -94,9 +95,7 @@ class _SessionOutlet:
             host.say(DelegateRequest(call.handle, self._session_id, request))
         except MessageTooLargeError as error:
             message = f"code-mode IPC frame length {error.size} exceeds {error.limit} bytes"
-            logger.warning(
-                "session %s cell %s: a call was dropped: %s", self._session_id, call.cell.id, message
-            )
+            logger.warning("session %s cell %s: a call was dropped: %s", self._session_id, call.cell.id, message)
             call.reject(message)
         else:
             host.calls[call.handle] = call
@@ -203,9 +202,7 @@ class Host:
             except OSError as error:
                 self._queue.clear()
                 raise HostStopped(
-                    Failure(
-                        ExitStatus.LOST_CLIENT, "lost its client", f"cannot write to it: {error.strerror}"
-                    )
+                    Failure(ExitStatus.LOST_CLIENT, "lost its client", f"cannot write to it: {error.strerror}")
                 ) from error
             self._queued -= written
             if written == len(data):
@@ -230,22 +227,22 @@ class Host:
     def _dispatch(self, message: ClientMessage) -> bool:
         """Act on one message; False ends the connection."""
         match message:
-            case OperationRequest(id, request):
+            case OperationRequest(request_id, request):
                 match request:
                     case Execute():
-                        self._execute(id, request)
+                        self._execute(request_id, request)
                     case Wait():
-                        self._wait(id, request)
+                        self._wait(request_id, request)
                     case Terminate():
-                        self._terminate(id, request)
+                        self._terminate(request_id, request)
                     case OpenSession(session_id):
-                        self._open(id, session_id)
+                        self._open(request_id, session_id)
                     case ShutdownSession(session_id):
-                        self._shutdown(id, session_id)
+                        self._shutdown(request_id, session_id)
             case DelegateResponse():
                 self._answered(message)
-            case OperationCancel(id):
-                self._cancel(id)
+            case OperationCancel(request_id):
+                self._cancel(request_id)
             case Hello():
                 answer = self.connection.negotiate(message)
                 self._queue.append(answer)
@@ -253,81 +250,79 @@ class Host:
                 return self.connection.ready
         return True
 
-    def _respond(self, id: int, value: OperationValue) -> None:
-        self.say(OperationResponse(id, Success(value)))
+    def _respond(self, request_id: int, value: OperationValue) -> None:
+        self.say(OperationResponse(request_id, Success(value)))
 
-    def _refuse(self, id: int, message: str) -> None:
-        self.say(OperationResponse(id, FailureResult(message)))
+    def _refuse(self, request_id: int, message: str) -> None:
+        self.say(OperationResponse(request_id, FailureResult(message)))
 
-    def _session(self, id: int, session_id: str) -> CellSession | None:
+    def _session(self, request_id: int, session_id: str) -> CellSession | None:
         session = self._sessions.get(session_id)
         if session is None:
-            self._refuse(id, f"unknown code-mode session {session_id}")
+            self._refuse(request_id, f"unknown code-mode session {session_id}")
         return session
 
-    def _open(self, id: int, session_id: str) -> None:
+    def _open(self, request_id: int, session_id: str) -> None:
         if session_id in self._sessions:
-            self._refuse(id, f"code-mode session ID `{session_id}` is already open")
+            self._refuse(request_id, f"code-mode session ID `{session_id}` is already open")
         elif session_id in self._closing or session_id in self._closed_sessions:
-            self._refuse(id, f"code-mode session ID `{session_id}` was reused")
+            self._refuse(request_id, f"code-mode session ID `{session_id}` was reused")
         else:
             self._sessions[session_id] = CellSession(session_id, self, _SessionOutlet(self, session_id))
-            self._respond(id, SessionReady(session_id))
+            self._respond(request_id, SessionReady(session_id))
 
-    def _execute(self, id: int, message: Execute) -> None:
-        session = self._session(id, message.session_id)
+    def _execute(self, request_id: int, message: Execute) -> None:
+        session = self._session(request_id, message.session_id)
         if session is None:
             return
         request = message.request
         if request.max_output_tokens is not None and request.max_output_tokens < 0:
-            self._refuse(
-                id, "invalid code-mode execute request: out of range integral type conversion attempted"
-            )
+            self._refuse(id, "invalid code-mode execute request: out of range integral type conversion attempted")
             return
         try:
             cell = session.execute(request)
         except CellRequestError as error:
-            self._refuse(id, str(error))
+            self._refuse(request_id, str(error))
             return
-        self._respond(id, ExecutionStarted(cell.id))
+        self._respond(request_id, ExecutionStarted(cell.id))
 
         def answer(response: RuntimeResponse) -> None:
-            self.say(InitialResponse(id, Success(ResponseEnvelope.of(response))))
+            self.say(InitialResponse(request_id, Success(ResponseEnvelope.of(response))))
 
         cell.observe(answer, observation_time(request))
 
-    def _wait(self, id: int, message: Wait) -> None:
-        session = self._session(id, message.session_id)
+    def _wait(self, request_id: int, message: Wait) -> None:
+        session = self._session(request_id, message.session_id)
         if session is None:
             return
         try:
             cell = session.wait(
-                message.request.cell_id, message.request.yield_time_ms, self._outcome_answer(id)
+                message.request.cell_id, message.request.yield_time_ms, self._outcome_answer(request_id)
             )
         except CellRequestError as error:
-            self._refuse(id, str(error))
+            self._refuse(request_id, str(error))
             return
         if cell is not None and cell.observed:
-            self._waits[id] = cell
+            self._waits[request_id] = cell
 
-    def _terminate(self, id: int, message: Terminate) -> None:
-        session = self._session(id, message.session_id)
+    def _terminate(self, request_id: int, message: Terminate) -> None:
+        session = self._session(request_id, message.session_id)
         if session is None:
             return
         try:
-            session.terminate(message.cell_id, self._outcome_answer(id))
+            session.terminate(message.cell_id, self._outcome_answer(request_id))
         except CellRequestError as error:
-            self._refuse(id, str(error))
+            self._refuse(request_id, str(error))
 
-    def _outcome_answer(self, id: int) -> Callable[[Outcome], None]:
+    def _outcome_answer(self, request_id: int) -> Callable[[Outcome], None]:
         def answer(outcome: Outcome) -> None:
-            self._waits.pop(id, None)
-            self._respond(id, WaitCompleted(OutcomeEnvelope.of(outcome)))
+            self._waits.pop(request_id, None)
+            self._respond(request_id, WaitCompleted(OutcomeEnvelope.of(outcome)))
 
         return answer
 
-    def _shutdown(self, id: int, session_id: str) -> None:
-        session = self._session(id, session_id)
+    def _shutdown(self, request_id: int, session_id: str) -> None:
+        session = self._session(request_id, session_id)
         if session is None:
             return
         self._closing[session_id] = self._sessions.pop(session_id)
@@ -337,16 +332,16 @@ class Host:
             self._closed_sessions[session_id] = None
             if len(self._closed_sessions) > CLOSED_SESSIONS_REMEMBERED:
                 self._closed_sessions.popitem(last=False)
-            self._respond(id, SessionClosed(session_id))
+            self._respond(request_id, SessionClosed(session_id))
 
         session.shutdown(closed)
 
-    def _cancel(self, id: int) -> None:
+    def _cancel(self, request_id: int) -> None:
         """Only a wait can be called off; everything else answers as usual."""
-        cell = self._waits.pop(id, None)
+        cell = self._waits.pop(request_id, None)
         if cell is not None:
             cell.forget_observer()
-            self._refuse(id, "code-mode request cancelled")
+            self._refuse(request_id, "code-mode request cancelled")
 
     def _answered(self, message: DelegateResponse) -> None:
         call = self.calls.pop(message.id, None)
@@ -364,14 +359,14 @@ class Host:
 
     # ------------------------------------------------------------------------------------------------------ failures
 
-    def runtime_failed(self, session: CellSession, cell: Cell, what: str, exit: RuntimeExit | None) -> None:
+    def runtime_failed(self, session: CellSession, cell: Cell, what: str, ending: RuntimeExit | None) -> None:
         """A limit ends the cell; anything else is an engine panic and ends the host."""
-        if exit is not None:
-            text = limit_met(exit, self.limits, self.pool.stderr_tail)
+        if ending is not None:
+            text = limit_met(ending, self.limits, self.pool.stderr_tail)
             if text is not None:
                 cell.fail(text)
                 return
-        evidence = () if exit is None else (describe_exit(exit),)
+        evidence = () if ending is None else (describe_ending(ending),)
         raise HostStopped(
             Failure(
                 ExitStatus.ENGINE_PANIC,

@@ -41,7 +41,7 @@ class SessionOwner(Protocol):
         """Wait while too much is queued for the client."""
         ...
 
-    def runtime_failed(self, session: CellSession, cell: Cell, what: str, exit: RuntimeExit | None) -> None:
+    def runtime_failed(self, session: CellSession, cell: Cell, what: str, ending: RuntimeExit | None) -> None:
         """A runtime ended that nobody had asked to end; decide what that does."""
         ...
 
@@ -118,8 +118,8 @@ class CellSession:
         self.outlet.cell_closed(cell.id)
         self._check_empty()
 
-    def runtime_failed(self, cell: Cell, what: str, exit: RuntimeExit | None) -> None:
-        self._owner.runtime_failed(self, cell, what, exit)
+    def runtime_failed(self, cell: Cell, what: str, ending: RuntimeExit | None) -> None:
+        self._owner.runtime_failed(self, cell, what, ending)
 
     def turn_over(self) -> None:
         self._owner.turn_over()

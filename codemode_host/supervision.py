@@ -1,8 +1,8 @@
 """What a failure does.
 
-Fail-stop: a host whose engine or whose own machinery broke is not patched up in place. It reports one readable block on
-standard error, takes every runtime with it, and ends with a status that says what kind of failure it was. A cell that is
-terminated, or that runs into its limits, is no failure of the host: it ends alone.
+Fail-stop: a host whose engine or whose own machinery broke is not patched up in place. It reports one readable block
+on standard error, takes every runtime with it, and ends with a status that says what kind of failure it was. A cell
+that is terminated, or that runs into its limits, is no failure of the host: it ends alone.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ class ExitStatus(IntEnum):
     """The client stopped reading."""
     REFUSED = 78
     """The host would have had to run without something that it promises."""
+    INTERRUPTED = 130
+    """Ctrl-C."""
 
 
 class Failure(Struct, frozen=True):
@@ -58,31 +60,29 @@ class Failure(Struct, frozen=True):
         return "\n".join(lines)
 
 
-def describe_exit(exit: RuntimeExit) -> str:
+def describe_ending(ending: RuntimeExit) -> str:
     """How a runtime's process ended, in words."""
-    if exit.status < 0:
+    if ending.status < 0:
         try:
-            how = f"killed by {signal.Signals(-exit.status).name}"
+            how = f"killed by {signal.Signals(-ending.status).name}"
         except ValueError:
-            how = f"killed by signal {-exit.status}"
+            how = f"killed by signal {-ending.status}"
     else:
-        how = f"exit status {exit.status}"
-    return f"{how}, peak resident size {exit.peak_resident // MIB} MiB, processor time {exit.cpu_time:.2f} s"
+        how = f"exit status {ending.status}"
+    return f"{how}, peak resident size {ending.peak_resident // MIB} MiB, processor time {ending.cpu_time:.2f} s"
 
 
 _OUT_OF_MEMORY_WORDS = ("out of memory", "unhandlable oom", "failed to allocate", "memoryerror")
 
 
-def limit_met(exit: RuntimeExit, limits: Limits, stderr_tail: Iterable[str]) -> str | None:
+def limit_met(ending: RuntimeExit, limits: Limits, stderr_tail: Iterable[str]) -> str | None:
     """The error text of a cell whose process ended at one of its limits; None when that is not what ended it."""
-    if exit.status == -signal.SIGXCPU or (
-        exit.status == -signal.SIGKILL
-        and limits.cpu_seconds is not None
-        and exit.cpu_time >= limits.cpu_seconds
+    if ending.status == -signal.SIGXCPU or (
+        ending.status == -signal.SIGKILL and limits.cpu_seconds is not None and ending.cpu_time >= limits.cpu_seconds
     ):
         return f"cell exceeded its processor time limit of {limits.cpu_seconds} s"
-    if limits.memory_bytes is not None and exit.status in (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGTRAP):
+    if limits.memory_bytes is not None and ending.status in (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGTRAP):
         said_so = any(word in line.lower() for line in stderr_tail for word in _OUT_OF_MEMORY_WORDS)
-        if said_so or exit.peak_resident >= limits.memory_bytes * 0.9:
+        if said_so or ending.peak_resident >= limits.memory_bytes * 0.9:
             return f"cell exceeded its memory limit of {limits.memory_bytes // MIB} MiB"
     return None

@@ -1,8 +1,8 @@
 """The main job on real input: scripts as a model would write them, over tools that read this repository.
 
 Two cells run in one session. The first reads the repository's files through tools, in parallel, stores what it found,
-shows a part of it early and catches a tool's error; the second loads what was stored and queries an SQLite database that
-was built from the same files. What is printed can be checked against the files.
+shows a part of it early and catches a tool's error; the second loads what was stored and queries an SQLite database
+that was built from the same files. What is printed can be checked against the files.
 """
 
 from __future__ import annotations

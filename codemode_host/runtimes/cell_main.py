@@ -1,7 +1,7 @@
 """What a cell's process does: run one script to its end, and answer the link in between.
 
-Single-threaded and confined; JavaScript and this loop take turns. Whatever goes wrong in here ends the process: the host
-sees that, and nothing else can be trusted any more.
+Single-threaded and confined; JavaScript and this loop take turns. Whatever goes wrong in here ends the process: the
+host sees that, and nothing else can be trusted any more.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ _unpack_end = int.from_bytes
 class _Cell:
     """The state that `emit` needs; one a process."""
 
-    fd = -1
-    memory: memoryview
-    buffer = bytearray()
-    timers: list[tuple[float, int]] = []
+    def __init__(self) -> None:
+        self.fd = -1
+        self.memory = memoryview(b"")
+        self.buffer = bytearray()
+        self.timers: list[tuple[float, int]] = []
 
 
 _cell = _Cell()
@@ -56,7 +57,7 @@ def emit(kind: str, text: str) -> None:
             _finish(text)
         else:
             raise AssertionError(f"the prelude emitted {kind!r}")
-    except BaseException:
+    except BaseException:  # noqa: BLE001 whatever it is, nothing in here can be trusted any more
         _panic()
 
 
@@ -71,7 +72,7 @@ def run(realm: Realm, fd: int, memory: memoryview) -> NoReturn:
             raise AssertionError(f"the host sent kind {kind} before the start")
         _start(realm, payload)
         _loop(realm)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 whatever it is, nothing in here can be trusted any more
         _panic()
 
 

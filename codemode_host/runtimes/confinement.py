@@ -1,12 +1,12 @@
 """Taking away from a cell's process everything that running JavaScript does not need.
 
 Runs in the forked child before it reads a user's source. The layers, from the outside in: it dies with the zygote, it
-cannot gain privileges, it has no core dumps and no resources beyond its limits, no descriptor but its link and standard
-error, and a seccomp filter that kills the process at any system call outside the list below. `docs/security.md` says what
-each layer promises.
+cannot gain privileges, it has no core dumps and no resources beyond its limits, no descriptor but its link and
+standard error, and a seccomp filter that kills the process at any system call outside the list below.
+`docs/security.md` says what each layer promises.
 
-The filter is assembled here because it is a dozen instructions over a list of numbers: what it allows can be read in one
-place, and loading it needs no library that a machine may lack.
+The filter is assembled here because it is a dozen instructions over a list of numbers: what it allows can be read in
+one place, and loading it needs no library that a machine may lack.
 """
 
 from __future__ import annotations
@@ -143,9 +143,7 @@ class Confinement:
         if self._cpu_seconds is not None:
             resource.setrlimit(resource.RLIMIT_CPU, (self._cpu_seconds, self._cpu_seconds + 1))
         if self._program is not None:
-            self._prctl(
-                "system call filter", PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(self._program)
-            )
+            self._prctl("system call filter", PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(self._program))
 
     def _prctl(self, layer: str, option: int, argument: int, pointer: int = 0) -> None:
         result = self._libc.prctl(

@@ -22,7 +22,9 @@ FORK = 1  # host → zygote: fork a runtime; [link, output memory] attached
 KILL = 2  # host → zygote: SIGKILL that runtime
 READY = 3  # zygote → host: (flags of `READY_*`, pid of the zygote)
 FORKED = 4  # zygote → host: (pid)
-EXITED = 5  # zygote → host: (wait status, peak resident bytes, processor time in µs, 1 if the host had asked to kill it)
+EXITED = (
+    5  # zygote → host: (wait status, peak resident bytes, processor time in µs, 1 if the host had asked to kill it)
+)
 
 READY_SINGLE_THREADED = 1
 READY_NATIVE_JOBS = 2

@@ -60,9 +60,7 @@ class OutputReader:
                 start = position + 4
                 stop = start + (header & link.RECORD_LENGTH_MASK)
                 if stop > size:
-                    raise LinkError(
-                        f"output record of {stop - start} bytes reaches over the end of what was written"
-                    )
+                    raise LinkError(f"output record of {stop - start} bytes reaches over the end of what was written")
                 position = (stop + 3) & ~3
                 piece = data[start:stop]
                 if header & link.RECORD_MORE:

@@ -1,7 +1,7 @@
 """The host's side of runtimes: the zygote, the spare runtimes that wait, and the ones that run a cell.
 
-A runtime serves one cell. Forking is asked for ahead of need, so that a cell starts on a process that already waits; what
-is asked for and not yet there counts as spare too, because the link holds what is sent meanwhile.
+A runtime serves one cell. Forking is asked for ahead of need, so that a cell starts on a process that already waits;
+what is asked for and not yet there counts as spare too, because the link holds what is sent meanwhile.
 """
 
 from __future__ import annotations

@@ -41,9 +41,7 @@ def engine_directory() -> str:
     """Where PythonMonkey is installed. Raises ModuleNotFoundError when it is not. Imports nothing of it."""
     spec = importlib.util.find_spec("pythonmonkey")
     if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(
-            "pythonmonkey is not installed in this environment: install codemode-host anew"
-        )
+        raise ModuleNotFoundError("pythonmonkey is not installed in this environment: install codemode-host anew")
     return str(Path(spec.submodule_search_locations[0]).parent)
 
 

@@ -9,6 +9,7 @@ Do not touch lightly: what is in this process's memory is in every cell's.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import os
@@ -134,7 +135,7 @@ class Zygote:
             try:
                 self._become_runtime(parent, link_fd, memory_fd)
                 status = 0
-            except BaseException:
+            except BaseException:  # noqa: BLE001 a forked child must never get back into the zygote's loop
                 sys.excepthook(*sys.exc_info())  # to standard error, which the host keeps
             finally:
                 os._exit(status)
@@ -187,7 +188,5 @@ def main() -> None:
     os.closerange(CONTROL_FD + 1, 1 << 20)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=CONTROL_FD)
-    try:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the host is gone; the runtimes go with us
         Zygote(control, Settings(sys.argv[1:])).run()
-    except (BrokenPipeError, ConnectionResetError):
-        pass  # the host is gone; the runtimes go with this process

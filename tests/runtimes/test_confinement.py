@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from codemode_host.runtimes import confinement
 
 MIB = 1024 * 1024
@@ -89,22 +90,22 @@ def test_a_forbidden_system_call_kills_the_process(attempt: str) -> None:
     ],
 )
 def test_a_file_that_the_engine_might_look_for_is_refused_softly(attempt: str) -> None:
-    done = confined(
-        f"try:\n    {attempt}\nexcept PermissionError:\n    os._exit(7)\nfinally:\n    os._exit(0)"
-    )
+    done = confined(f"try:\n    {attempt}\nexcept PermissionError:\n    os._exit(7)\nfinally:\n    os._exit(0)")
     assert done.returncode == 7
 
 
 def test_limits_cannot_be_raised_again() -> None:
     done = confined(
-        "try:\n    resource.setrlimit(resource.RLIMIT_CORE, (1, 1))\nexcept OSError:\n    os._exit(7)\nfinally:\n    os._exit(0)"
+        "try:\n    resource.setrlimit(resource.RLIMIT_CORE, (1, 1))\n"
+        "except OSError:\n    os._exit(7)\nfinally:\n    os._exit(0)"
     )
     assert done.returncode == 7
 
 
 def test_there_is_no_core_dump_and_no_file_growth() -> None:
     done = confined(
-        "print(resource.getrlimit(resource.RLIMIT_CORE), resource.getrlimit(resource.RLIMIT_FSIZE), flush=True); os._exit(0)",
+        "limits = [resource.getrlimit(kind) for kind in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE)]\n"
+        "print(*limits, flush=True); os._exit(0)",
         seccomp=False,
     )
     assert done.stdout == "(0, 0) (0, 0)\n"

@@ -6,11 +6,12 @@ import mmap
 import struct
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from codemode_host.runtimes import link
 from codemode_host.runtimes.output import LinkError, OutputReader
 from codemode_protocol.values import ImageDetail, InputImage, InputText
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 class Writer:

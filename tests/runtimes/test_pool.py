@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import trio
+
 from codemode_host.runtimes import link
 from codemode_host.runtimes.pool import Runtime, RuntimePool
 from codemode_host.runtimes.spawn import ZygoteOptions, spawn_zygote
