@@ -10,7 +10,7 @@
 (emit) => {
   "use strict";
   const G = globalThis;
-  const { apply, construct, defineProperty, deleteProperty, getOwnPropertyDescriptor, ownKeys, setPrototypeOf } = Reflect;
+  const { apply, defineProperty, deleteProperty, getOwnPropertyDescriptor, getPrototypeOf, ownKeys, setPrototypeOf } = Reflect;
   const { stringify, parse } = JSON;
   const { Promise, Proxy, Error, Number, String, Uint8Array, Uint32Array } = G;
   const { trunc } = Math;
@@ -101,9 +101,9 @@
   // Errors. A script sees and gets reported its own frames alone, written as V8 writes them.
   const FILE = "exec_main.mjs", FRAMES = 10;
   const stackOf = getOwnPropertyDescriptor(Error.prototype, "stack");
-  const frames = (raw, limit) => {
+  const frames = (raw, makers) => {
     let text = "", from = 0, count = 0;
-    while (from < raw.length && count < limit) {
+    while (from < raw.length && count < FRAMES) {
       let end = indexOf(raw, "\n", from);
       if (end < 0) end = raw.length;
       const line = slice(raw, from, end), sign = lastIndexOf(line, "@");
@@ -125,10 +125,27 @@
       }
       // "outer/inner<" is the engine's guess at a function without a name.
       if (indexOf(name, "/") >= 0 || indexOf(name, "<") >= 0) name = "";
+      // An error's own constructors made it; it was not thrown there.
+      if (count === 0 && name !== "" && makers[name] === true) continue;
       text += "\n    at " + start + (name === "" ? place : name + " (" + place + ")");
       count++;
     }
     return text;
+  };
+  const own = (object, key) => {
+    const property = getOwnPropertyDescriptor(object, key);
+    return property === undefined ? undefined : property.value;
+  };
+  const makersOf = (error) => {
+    const makers = { __proto__: null };
+    try {
+      for (let p = getPrototypeOf(error); p !== null && p !== Error.prototype; p = getPrototypeOf(p)) {
+        const maker = own(p, "constructor");
+        const name = typeof maker === "function" ? own(maker, "name") : undefined;
+        if (typeof name === "string") makers[name] = true;
+      }
+    } catch {}
+    return makers;
   };
   const header = (error) => {
     try {
@@ -142,7 +159,7 @@
     __proto__: null,
     get: hideMethod(function () {
       const raw = apply(stackOf.get, this, []);
-      return typeof raw === "string" ? header(this) + frames(raw, FRAMES) : raw;
+      return typeof raw === "string" ? header(this) + frames(raw, makersOf(this)) : raw;
     }),
     set: stackOf.set,
   });
@@ -422,6 +439,14 @@
     },
     finish() {
       emit("outcome", outcome());
+    },
+    // After the warm-up: as if nothing had ever run.
+    reset() {
+      lastCall = lastTimer = 0;
+      failure = undefined;
+      stored.session = { __proto__: null };
+      stored.cell = { __proto__: null };
+      rewind();
     },
   };
 }

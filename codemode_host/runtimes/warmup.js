@@ -1,0 +1,18 @@
+// What a script is likely to do, run once before the fork: see `Realm._warm_up`. Dates and locales read files when they are
+// first used, which a confined process cannot.
+import { tools as imported } from "tools.js";
+import { text as alias } from "@openai/code_mode";
+const first = tools.warm({ query: "x", list: [1, 2.5, "y"] }), second = imported.warm();
+text("plain"); alias({ a: [1, null, "\u20ac"] }); text("\u20ac"); text(1); image("data:,x");
+for (let i = 0; i < 2000; i++) text("item");
+store("warm", { a: load("warm")[0] }); notify("x"); yield_control();
+const answer = await first, done = new Promise((resolve) => { setTimeout(resolve, 1); clearTimeout(setTimeout(resolve)); });
+try { await second; } catch (error) { text(String(error)); }
+function fail() { null.x; }
+try { fail(); } catch (error) { text(error.stack); }
+text(new Date(0).toString() + new Date(2020, 5, 1).getTimezoneOffset());
+text([1, 2, 3].map((x) => x * 2).filter(Boolean).reduce((a, b) => a + b, 0) + `${/a(b)/u.exec("ab")[1]}`);
+text(Object.entries(answer).map(([k, v]) => k + v).join("\n").split("\n").length + JSON.stringify(answer, null, 2));
+await Promise.all([done, (async () => { await null; })()]);
+class Warm extends Error {}
+throw new Warm("warmed up");
