@@ -18,11 +18,12 @@ class LocalProtocolError(ProtocolError):
 class MessageTooLargeError(LocalProtocolError):
     """A message does not fit in a frame. Nothing was sent; the connection lives on.
 
-    `size` and `limit` are bytes of payload.
+    `size` and `limit` are bytes of payload. The text is the reference host's: a tool call that is too large rejects its
+    promise with it.
     """
 
     def __init__(self, size: int, limit: int) -> None:
-        super().__init__(f"message of {size} bytes exceeds the frame limit of {limit} bytes")
+        super().__init__(f"code-mode IPC frame length {size} exceeds {limit} bytes")
         self.size = size
         self.limit = limit
 
@@ -63,6 +64,25 @@ class SessionClosedError(CodeModeError):
         self.session_id = session_id
 
 
+class ProviderClosedError(CodeModeError):
+    """The provider was closed, and its host with it."""
+
+    def __init__(self) -> None:
+        super().__init__("the provider is closed: make a new one")
+
+
+class RequestTooLargeError(CodeModeError):
+    """A request does not fit in a frame. It was not sent, and nothing else is affected.
+
+    `size` and `limit` are bytes of payload.
+    """
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"the request takes {size} bytes, more than the {limit} bytes of a frame")
+        self.size = size
+        self.limit = limit
+
+
 class ToolError(CodeModeError):
     """Raise this from a tool to reject its promise with exactly this message."""
 
@@ -87,6 +107,10 @@ class HostError(CodeModeError):
 
 class HostStartError(HostError):
     """The host could not be started: the program is missing, it speaks another version, it is silent, or it died."""
+
+
+class HostUnavailableError(HostStartError):
+    """The host failed to start so often that it is not started any more. Every later call fails with this, too."""
 
 
 class HostLostError(HostError):
