@@ -90,8 +90,8 @@ class ToolError(CodeModeError):
 class HostError(CodeModeError):
     """Something is wrong with the host process as a whole.
 
-    `exit_status` is the host's exit status (negative: the signal that ended it) when it has ended, and `stderr` the last
-    lines that it wrote there.
+    `exit_status` is the host's exit status (negative: the signal that ended it) when it has ended, and `stderr` the
+    last lines that it wrote there.
     """
 
     def __init__(self, message: str, *, exit_status: int | None = None, stderr: str = "") -> None:

@@ -1,7 +1,9 @@
 """Every message of V1, as frozen tagged Structs, and one typed decoder per direction.
 
-Unknown fields, unknown variants and missing fields are decoding errors; so are empty identifiers and duplicate entries of
-a list that stands for a set. Field names and their order are the wire's.
+Unknown fields, unknown variants and missing fields are decoding errors; so are blank identifiers, numbers out of
+range and duplicate entries of a list that stands for a set. Field names and their order are the wire's; a reader
+takes them in any order. Of a field that comes twice the last one counts (the reference host refuses it; msgspec
+does not see it).
 """
 
 from __future__ import annotations
@@ -11,20 +13,26 @@ from typing import Annotated, Generic, TypeVar
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from .values import ExecuteRequest, OutcomeEnvelope, ResponseEnvelope, ToolInvocation, WaitRequest
+from codemode_protocol.ids import MAX_ID, MIN_ID
+from codemode_protocol.values import ExecuteRequest, OutcomeEnvelope, ResponseEnvelope, ToolInvocation, WaitRequest
 
 PROTOCOL_VERSION = 1
 
-Identifier = Annotated[str, Meta(min_length=1)]
-"""A session's id: chosen by the client, never empty."""
+Identifier = Annotated[str, Meta(pattern=r"[\S\x1c-\x1f]")]
+"""A session's id or a capability: any text that is not blank. (The four separators are blank to Python alone.)"""
 
-Number = Annotated[int, Meta(ge=0)]
-"""The id of a request or of a delegate call; a connection refuses one that does not fit in 64 bits."""
+Number = Annotated[int, Meta(ge=MIN_ID, le=MAX_ID)]
+"""The id of a request or of a delegate call: a signed 64-bit integer."""
+
+Version = Annotated[int, Meta(ge=1, le=2**32 - 1)]
 
 
 def _require_distinct(what: str, entries: list[str] | list[int]) -> None:
-    if len(set(entries)) != len(entries):
-        raise ValueError(f"duplicate {what}")
+    seen: set[str | int] = set()
+    for entry in entries:
+        if entry in seen:
+            raise ValueError(f"duplicate {what} {entry!r}")
+        seen.add(entry)
 
 
 # ---------------------------------------------------------------------------------------------------------- handshake
@@ -33,19 +41,23 @@ def _require_distinct(what: str, entries: list[str] | list[int]) -> None:
 class Hello(Struct, frozen=True, forbid_unknown_fields=True, tag="connection/hello", tag_field="type", rename="camel"):
     """The client's first message: the versions it speaks and the capabilities it needs or would like."""
 
-    supported_versions: Annotated[list[int], Meta(min_length=1)]
+    supported_versions: Annotated[list[Version], Meta(min_length=1)]
     required_capabilities: list[Identifier]
     optional_capabilities: list[Identifier]
 
     def __post_init__(self) -> None:
         _require_distinct("protocol version", self.supported_versions)
-        _require_distinct("capability", self.required_capabilities + self.optional_capabilities)
+        _require_distinct("capability", self.required_capabilities)
+        _require_distinct("capability", self.optional_capabilities)
+        both = set(self.required_capabilities).intersection(self.optional_capabilities)
+        if both:
+            raise ValueError(f"capability {min(both)!r} cannot be both required and optional")
 
 
 class Ready(Struct, frozen=True, forbid_unknown_fields=True, tag="connection/ready", tag_field="type", rename="camel"):
     """The host's answer: the version to speak, and which of the asked capabilities it has."""
 
-    selected_version: int
+    selected_version: Version
     capabilities: list[Identifier]
 
     def __post_init__(self) -> None:
@@ -55,7 +67,7 @@ class Ready(Struct, frozen=True, forbid_unknown_fields=True, tag="connection/rea
 class NoCompatibleVersion(
     Struct, frozen=True, forbid_unknown_fields=True, tag="noCompatibleVersion", tag_field="type", rename="camel"
 ):
-    supported_versions: list[int]
+    supported_versions: list[Version]
 
 
 class MissingRequiredCapability(
@@ -160,10 +172,8 @@ class ToolResult(Struct, frozen=True, forbid_unknown_fields=True, tag="tool/resu
     result: Raw
 
 
-class NotificationDelivered(
-    Struct, frozen=True, forbid_unknown_fields=True, tag="notification/delivered", tag_field="type"
-):
-    pass
+class NotificationDelivered(Struct, frozen=True, tag="notification/delivered", tag_field="type"):
+    """A notification has arrived. The one message that may have fields that nobody knows, as on the reference host."""
 
 
 DelegateValue = ToolResult | NotificationDelivered
@@ -192,9 +202,7 @@ DelegateCall = InvokeTool | SendNotification
 # ---------------------------------------------------------------------------------------------------- client to host
 
 
-class OperationRequest(
-    Struct, frozen=True, forbid_unknown_fields=True, tag="operation/request", tag_field="type"
-):
+class OperationRequest(Struct, frozen=True, forbid_unknown_fields=True, tag="operation/request", tag_field="type"):
     id: Number
     request: Request
 
@@ -203,9 +211,7 @@ class OperationCancel(Struct, frozen=True, forbid_unknown_fields=True, tag="oper
     id: Number
 
 
-class DelegateResponse(
-    Struct, frozen=True, forbid_unknown_fields=True, tag="delegate/response", tag_field="type"
-):
+class DelegateResponse(Struct, frozen=True, forbid_unknown_fields=True, tag="delegate/response", tag_field="type"):
     id: Number
     result: Success[DelegateValue] | Failure
 
@@ -216,16 +222,12 @@ ClientMessage = Hello | OperationRequest | OperationCancel | DelegateResponse
 # ---------------------------------------------------------------------------------------------------- host to client
 
 
-class OperationResponse(
-    Struct, frozen=True, forbid_unknown_fields=True, tag="operation/response", tag_field="type"
-):
+class OperationResponse(Struct, frozen=True, forbid_unknown_fields=True, tag="operation/response", tag_field="type"):
     id: Number
     result: Success[OperationValue] | Failure
 
 
-class InitialResponse(
-    Struct, frozen=True, forbid_unknown_fields=True, tag="execute/initialResponse", tag_field="type"
-):
+class InitialResponse(Struct, frozen=True, forbid_unknown_fields=True, tag="execute/initialResponse", tag_field="type"):
     id: Number
     result: Success[ResponseEnvelope] | Failure
 
@@ -242,9 +244,7 @@ class DelegateCancel(Struct, frozen=True, forbid_unknown_fields=True, tag="deleg
     id: Number
 
 
-class CellClosed(
-    Struct, frozen=True, forbid_unknown_fields=True, tag="cell/closed", tag_field="type", rename="camel"
-):
+class CellClosed(Struct, frozen=True, forbid_unknown_fields=True, tag="cell/closed", tag_field="type", rename="camel"):
     session_id: Identifier
     cell_id: str
 

@@ -1,8 +1,8 @@
 """The interfaces between the callers of code mode and whatever runs their cells.
 
-A provider opens sessions; a session owns cells and stored values; a delegate is how a session reaches back to its owner.
-The client package implements them over a host process, and the host package's `inprocess` inside the caller's process.
-All of them are for trio.
+A provider opens sessions; a session owns cells and stored values; a delegate is how a session reaches back to its
+owner. The client package implements them over a host process, and the host package's `inprocess` inside the
+caller's process. All of them are for trio.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Protocol
 
 from msgspec import Raw
 
-from .values import ExecuteRequest, Outcome, RuntimeResponse, ToolInvocation, WaitRequest
+from codemode_protocol.values import ExecuteRequest, Outcome, RuntimeResponse, ToolInvocation, WaitRequest
 
 
 class Delegate(Protocol):

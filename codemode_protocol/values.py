@@ -15,8 +15,16 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 DEFAULT_YIELD_TIME_MS = 10_000
 """How long an execute or a wait observes its cell when the request says null, in milliseconds."""
 
+MAX_YIELD_TIME_MS = 2**64 - 1
+
 DEFAULT_MAX_OUTPUT_TOKENS = 10_000
-"""The output budget that a null `max_output_tokens` stands for. The host hands it on; who formats the output applies it."""
+"""The output budget that a null `max_output_tokens` stands for. The host hands it on; who formats the output
+applies it.
+"""
+
+
+MAX_OUTPUT_TOKENS = 2**31 - 1
+"""The largest `max_output_tokens` that the wire carries."""
 
 
 class ToolKind(Enum):
@@ -70,7 +78,13 @@ class InputImage(Struct, frozen=True, tag="input_image", tag_field="type", forbi
     detail: ImageDetail | UnsetType = UNSET
 
 
-ContentItem = InputText | InputImage
+class InputAudio(Struct, frozen=True, tag="input_audio", tag_field="type", forbid_unknown_fields=True):
+    """A sound that a cell wrote, as a `data:` URL. The reference host has it; protocol V1's page does not name it."""
+
+    audio_url: str
+
+
+ContentItem = InputText | InputImage | InputAudio
 
 
 class Yielded(Struct, frozen=True, forbid_unknown_fields=True):
@@ -175,11 +189,17 @@ class OutcomeEnvelope(Struct, frozen=True, forbid_unknown_fields=True, rename="p
         return MissingCell(self.missing_cell.response)
 
 
+def _require_range(field: str, value: int | None, low: int, high: int) -> None:
+    if value is not None and not low <= value <= high:
+        raise ValueError(f"{field} {value} is not in {low}..{high}")
+
+
 class ExecuteRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """What to run.
 
-    `yield_time_ms` (milliseconds) is how long the initial response may take before it answers `Yielded`; null stands for
-    `DEFAULT_YIELD_TIME_MS`. `max_output_tokens` null stands for `DEFAULT_MAX_OUTPUT_TOKENS`.
+    `yield_time_ms` (milliseconds, 64 bits unsigned) is how long the initial response may take before it answers
+    `Yielded`; null stands for `DEFAULT_YIELD_TIME_MS`. `max_output_tokens` (32 bits signed, and a host refuses a
+    negative one) null stands for `DEFAULT_MAX_OUTPUT_TOKENS`. ValueError when one is out of range.
     """
 
     tool_call_id: str
@@ -188,16 +208,28 @@ class ExecuteRequest(Struct, frozen=True, forbid_unknown_fields=True):
     yield_time_ms: int | None = None
     max_output_tokens: int | None = None
 
+    def __post_init__(self) -> None:
+        _require_range("yield_time_ms", self.yield_time_ms, 0, MAX_YIELD_TIME_MS)
+        _require_range("max_output_tokens", self.max_output_tokens, -MAX_OUTPUT_TOKENS - 1, MAX_OUTPUT_TOKENS)
+
 
 class WaitRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which cell to observe, and for how many milliseconds before it answers `Yielded`."""
+    """Which cell to observe, and for how many milliseconds (64 bits unsigned) before it answers `Yielded`.
+
+    ValueError when the time is out of range.
+    """
 
     cell_id: str
     yield_time_ms: int
 
+    def __post_init__(self) -> None:
+        _require_range("yield_time_ms", self.yield_time_ms, 0, MAX_YIELD_TIME_MS)
+
 
 class ToolInvocation(Struct, frozen=True, forbid_unknown_fields=True):
-    """A nested tool call: who calls, which call it is within its cell (`tool-1`, `tool-2`, …), which tool, with what."""
+    """A nested tool call: who calls, which call it is within its cell (`tool-1`, `tool-2`, …), which tool, with
+    what.
+    """
 
     cell_id: str
     runtime_tool_call_id: str
