@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 
 import trio
@@ -46,6 +46,7 @@ from codemode_protocol.messages import (
 from codemode_protocol.messages import (
     Failure as FailureResult,
 )
+from codemode_protocol.state import ConnectionState
 from codemode_protocol.values import (
     Outcome,
     OutcomeEnvelope,
@@ -64,7 +65,6 @@ from .supervision import ExitStatus, Failure, describe_ending, limit_met
 logger = logging.getLogger("codemode_host")
 
 READ_BYTES = 1 << 18
-CLOSED_SESSIONS_REMEMBERED = 4096
 
 
 class HostStopped(Exception):
@@ -129,10 +129,8 @@ class Host:
         self._read_fd = read_fd
         self._write_fd = write_fd
         self._sessions: dict[str, CellSession] = {}
-        self._closing: dict[str, CellSession] = {}
-        self._closed_sessions: OrderedDict[str, None] = OrderedDict()
         self._waits: dict[int, Cell] = {}
-        self._queue: deque[bytes | memoryview] = deque()
+        self._queue: deque[bytes | bytearray | memoryview] = deque()
         self._queued = 0
         self._writing = False
         self._room = trio.Event()
@@ -161,15 +159,22 @@ class Host:
                 self.connection.receive_eof()
                 return
             for message in self.connection.receive_data(data):
-                if not self._dispatch(message):
-                    self.turn_over()
-                    await self._drained()
-                    return
+                if self.connection.state is ConnectionState.NEGOTIATING:
+                    self._queue_frame(self.connection.negotiate(message))
+                else:
+                    self._dispatch(message)
             self.turn_over()
+            if self.connection.failure is not None:
+                raise self.connection.failure
+            if self.connection.state is ConnectionState.CLOSED:
+                await self._drained()
+                return
 
     def say(self, message: HostMessage) -> None:
         """Queue a message. It is written when the turn is over."""
-        frame = self.connection.send(message)
+        self._queue_frame(self.connection.send(message))
+
+    def _queue_frame(self, frame: bytes | bytearray) -> None:
         self._queue.append(frame)
         self._queued += len(frame)
 
@@ -188,7 +193,7 @@ class Host:
     def _write_now(self) -> bool:
         """Write as much as can be written without waiting; whether that was all."""
         while self._queue:
-            data: bytes | memoryview
+            data: bytes | bytearray | memoryview
             if len(self._queue) == 1:
                 data = self._queue[0]
             else:
@@ -224,8 +229,7 @@ class Host:
 
     # ----------------------------------------------------------------------------------------------------- dispatch
 
-    def _dispatch(self, message: ClientMessage) -> bool:
-        """Act on one message; False ends the connection."""
+    def _dispatch(self, message: ClientMessage) -> None:
         match message:
             case OperationRequest(request_id, request):
                 match request:
@@ -244,11 +248,7 @@ class Host:
             case OperationCancel(request_id):
                 self._cancel(request_id)
             case Hello():
-                answer = self.connection.negotiate(message)
-                self._queue.append(answer)
-                self._queued += len(answer)
-                return self.connection.ready
-        return True
+                raise AssertionError("the connection takes one hello, and it was answered")
 
     def _respond(self, request_id: int, value: OperationValue) -> None:
         self.say(OperationResponse(request_id, Success(value)))
@@ -263,10 +263,9 @@ class Host:
         return session
 
     def _open(self, request_id: int, session_id: str) -> None:
-        if session_id in self._sessions:
-            self._refuse(request_id, f"code-mode session ID `{session_id}` is already open")
-        elif session_id in self._closing or session_id in self._closed_sessions:
-            self._refuse(request_id, f"code-mode session ID `{session_id}` was reused")
+        refusal = self.connection.refusal_to_open(request_id, session_id)
+        if refusal is not None:
+            self._refuse(request_id, refusal)
         else:
             self._sessions[session_id] = CellSession(session_id, self, _SessionOutlet(self, session_id))
             self._respond(request_id, SessionReady(session_id))
@@ -325,16 +324,8 @@ class Host:
         session = self._session(request_id, session_id)
         if session is None:
             return
-        self._closing[session_id] = self._sessions.pop(session_id)
-
-        def closed() -> None:
-            del self._closing[session_id]
-            self._closed_sessions[session_id] = None
-            if len(self._closed_sessions) > CLOSED_SESSIONS_REMEMBERED:
-                self._closed_sessions.popitem(last=False)
-            self._respond(request_id, SessionClosed(session_id))
-
-        session.shutdown(closed)
+        del self._sessions[session_id]
+        session.shutdown(lambda: self._respond(request_id, SessionClosed(session_id)))
 
     def _cancel(self, request_id: int) -> None:
         """Only a wait can be called off; everything else answers as usual."""

@@ -305,11 +305,11 @@ class HostConnection(_Connection[ClientMessage]):
         self.state = self._table[self.state][event]
         return data
 
-    def refusal_to_open(self, session_id: str) -> str | None:
-        """Why a session cannot be opened under this id, None if it can. To be asked at each `session/open`, and
-        answered.
+    def refusal_to_open(self, request_id: int, session_id: str) -> str | None:
+        """Why that `session/open` cannot open a session under this id, None if it can. To be asked at each one,
+        after it was received, and answered.
         """
-        return self._books.refusal_to_open(session_id)
+        return self._books.refusal_to_open(request_id, session_id)
 
     def next_delegate_id(self) -> int:
         """An id for the next delegate/request: 1, 2, …"""

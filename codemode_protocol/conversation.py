@@ -157,10 +157,13 @@ class Conversation:
             return session.state
         return SessionState.CLOSED if session_id in self._used_names else SessionState.UNKNOWN
 
-    def refusal_to_open(self, session_id: str) -> str | None:
-        """Why a session cannot be opened under this id, None if it can. The first two texts are the reference
+    def refusal_to_open(self, request_id: int, session_id: str) -> str | None:
+        """Why that request cannot open a session under this id, None if it can. Most texts are the reference
         host's.
         """
+        session = self._sessions.get(session_id)
+        if session is not None and session.opener == request_id:
+            return None  # whatever was asked of the session since, in the same data
         match self.session_state(session_id):
             case SessionState.UNKNOWN:
                 if not self._used_names.has_room_for(session_id):

@@ -65,6 +65,7 @@ def run(realm: Realm, fd: int, memory: memoryview) -> NoReturn:
     """Serve one script. Does not return."""
     try:
         _cell.fd, _cell.memory = fd, memory
+        realm.prepare()
         while (frame := _take_frame()) is None:
             _fill()
         kind, payload = frame
