@@ -53,9 +53,10 @@ class Display(Protocol):
 class TextDisplay:
     """Output on standard output, everything about it on standard error."""
 
-    def __init__(self, name: str, source: str, out: TextIO, err: TextIO) -> None:
+    def __init__(self, name: str, source: ExecSource, out: TextIO, err: TextIO) -> None:
         self._name = name
-        self._lines = source.splitlines()
+        self._lines = source.source.split("\n")
+        self._first_line = source.stripped_lines
         self._out = out
         self._err = err
 
@@ -81,13 +82,15 @@ class TextDisplay:
 
     def _explain(self, error_text: str) -> str:
         """The error with the user's own file name, and the line that it is about."""
-        text = error_text.replace("exec_main.mjs", self._name)
+        text = _POSITION.sub(
+            lambda match: f"{self._name}:{int(match[1]) + self._first_line}:{match[2]}", error_text
+        )
         match = _POSITION.search(error_text)
         if match is not None:
             line, column = int(match[1]), int(match[2])
             if 1 <= line <= len(self._lines):
                 source = self._lines[line - 1].replace("\t", " ")
-                text += f"\n\n{line:>5} | {source}\n      | {' ' * (column - 1)}^"
+                text += f"\n\n{line + self._first_line:>5} | {source}\n      | {' ' * (column - 1)}^"
         return text + "\n"
 
 
@@ -124,7 +127,7 @@ def run_command(options: argparse.Namespace) -> int:
     except (UsageError, CodeModeError) as error:
         sys.stderr.write(f"codemode run: {error}\n")
         return ExitStatus.USAGE
-    display: Display = JsonDisplay(sys.stdout) if options.json else TextDisplay(name, text, sys.stdout, sys.stderr)
+    display: Display = JsonDisplay(sys.stdout) if options.json else TextDisplay(name, source, sys.stdout, sys.stderr)
     command = shlex.split(options.host) if options.host else None
     yield_ms = options.yield_ms
     if yield_ms is None:

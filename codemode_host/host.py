@@ -94,9 +94,8 @@ class _SessionOutlet:
         try:
             host.say(DelegateRequest(call.handle, self._session_id, request))
         except MessageTooLargeError as error:
-            message = f"code-mode IPC frame length {error.size} exceeds {error.limit} bytes"
-            logger.warning("session %s cell %s: a call was dropped: %s", self._session_id, call.cell.id, message)
-            call.reject(message)
+            logger.warning("session %s cell %s: a call was dropped: %s", self._session_id, call.cell.id, error)
+            call.reject(str(error))
         else:
             host.calls[call.handle] = call
 
@@ -343,10 +342,10 @@ class Host:
                 call.delivered()
             case Success(ToolResult(result)):
                 call.resolve(result)
+            case Success(value):
+                raise AssertionError(f"the connection lets no {value} through for a tool call")
             case FailureResult(text):
                 call.reject(text)
-            case _:
-                call.reject("code-mode client returned an invalid tool result")
 
     # ------------------------------------------------------------------------------------------------------ failures
 
