@@ -8,28 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import os
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+# References to a job in `run`: the list, the variable and the argument of getrefcount.
+_OWN_REFERENCES = 3
+
 
 class JobLoop(asyncio.AbstractEventLoop):
     """The least that PythonMonkey takes for a running event loop."""
 
-    # PythonMonkey wants to see that errors of jobs have somebody to go to; nothing ever calls it.
+    # PythonMonkey looks for an exception handler and finds that there is one; nothing ever calls it.
     _exception_handler = True
 
     def __init__(self) -> None:
         self._jobs: list[Callable[[], object]] = []
 
-    def call_soon_threadsafe(self, callback: Callable[..., object], *args: Any, **_: Any) -> Any:  # noqa: ARG002
-        """Queue a job. PythonMonkey calls this, and leaves the loop a wrapper around the job's function to call.
-
-        The wrapper stays referenced for ever, and the value that was awaited with it: call the function itself, and drop the
-        reference that the wrapper leaked.
-        """
+    def call_soon_threadsafe(self, callback: Callable[..., object], *_: Any, **__: Any) -> Any:
+        """Queue a job. The only method that PythonMonkey calls for a promise."""
         self._jobs.append(callback)
 
     def run(self) -> None:
@@ -38,14 +39,15 @@ class JobLoop(asyncio.AbstractEventLoop):
             jobs, self._jobs = self._jobs, []
             for job in jobs:
                 job()
+                # PythonMonkey 1.4.1 keeps a reference to each job for ever, and the awaited value with it.
+                if sys.getrefcount(job) > _OWN_REFERENCES:
+                    ctypes.pythonapi.Py_DecRef(ctypes.py_object(job))
 
 
 def install() -> JobLoop:
-    """Make a loop the running one of this thread, for as long as the process lives."""
+    """Make a loop the running one of this thread and of its forked children, for as long as they live."""
     loop = JobLoop()
     asyncio._set_running_loop(loop)
+    # asyncio takes a loop for running only in the process where it was set.
+    os.register_at_fork(after_in_child=lambda: asyncio._set_running_loop(loop))
     return loop
-
-
-def _release(reference: object) -> None:
-    ctypes.pythonapi.Py_DecRef(ctypes.py_object(reference))

@@ -12,7 +12,7 @@
   const G = globalThis;
   const { apply, defineProperty, deleteProperty, getOwnPropertyDescriptor, getPrototypeOf, ownKeys, setPrototypeOf } = Reflect;
   const { stringify, parse } = JSON;
-  const { Promise, Proxy, Error, Number, String, Uint8Array, Uint32Array } = G;
+  const { Promise, Proxy, Error, TypeError, Number, String, Uint8Array, Uint32Array } = G;
   const { trunc } = Math;
   const { bind, call } = Function.prototype;
   const uncurry = (method) => apply(bind, call, [method]);
@@ -99,11 +99,16 @@
   };
 
   // Errors. A script sees and gets reported its own frames alone, written as V8 writes them.
-  const FILE = "exec_main.mjs", FRAMES = 10;
+  const FILE = "exec_main.mjs";
   const stackOf = getOwnPropertyDescriptor(Error.prototype, "stack");
+  const own = (object, key) => {
+    const property = getOwnPropertyDescriptor(object, key);
+    return property === undefined ? undefined : property.value;
+  };
   const frames = (raw, makers) => {
     let text = "", from = 0, count = 0;
-    while (from < raw.length && count < FRAMES) {
+    const limit = own(Error, "stackTraceLimit");
+    while (from < raw.length && count < limit) {
       let end = indexOf(raw, "\n", from);
       if (end < 0) end = raw.length;
       const line = slice(raw, from, end), sign = lastIndexOf(line, "@");
@@ -116,7 +121,7 @@
         start = "async ";
         name = slice(name, star + 1);
       }
-      if (place[FILE.length] !== ":") {
+      if (charCodeAt(place, FILE.length) !== 58) {
         // "exec_main.mjs line 3 > eval:1:7"
         const code = lastIndexOf(place, "> "), colon = indexOf(place, ":", code);
         const line3 = slice(place, FILE.length + 6, indexOf(place, " ", FILE.length + 6));
@@ -131,10 +136,6 @@
       count++;
     }
     return text;
-  };
-  const own = (object, key) => {
-    const property = getOwnPropertyDescriptor(object, key);
-    return property === undefined ? undefined : property.value;
   };
   const makersOf = (error) => {
     const makers = { __proto__: null };
@@ -154,15 +155,30 @@
       return "Error";
     }
   };
-  const hideMethod = (f) => new Proxy(f, { __proto__: null });
-  defineProperty(Error.prototype, "stack", {
-    __proto__: null,
-    get: hideMethod(function () {
+  const accessor = {
+    get stack() {
       const raw = apply(stackOf.get, this, []);
       return typeof raw === "string" ? header(this) + frames(raw, makersOf(this)) : raw;
-    }),
+    },
+  };
+  defineProperty(Error.prototype, "stack", {
+    __proto__: null,
+    get: new Proxy(getOwnPropertyDescriptor(accessor, "stack").get, { __proto__: null }), // has no source to show
     set: stackOf.set,
   });
+  // Two of V8's own that scripts reach for without asking.
+  define(Error, "stackTraceLimit", 10, true);
+  define(
+    Error,
+    "captureStackTrace",
+    hide(function (object, above) {
+      const makers = { __proto__: null };
+      const name = typeof above === "function" ? own(above, "name") : undefined;
+      if (typeof name === "string") makers[name] = true;
+      define(object, "stack", header(object) + frames(apply(stackOf.get, new Error(), []), makers), false);
+    }),
+    false,
+  );
   // Running out of stack is an InternalError here and a RangeError everywhere else.
   setPrototypeOf(InternalError.prototype, RangeError.prototype);
   deleteProperty(InternalError.prototype, "name");
@@ -312,43 +328,43 @@
     },
     image: function (value, detail) {
       let url = value, own;
-      if (typeof value === "object" && value !== null) {
-        const type = value.type;
-        if (typeof type === "string" && type !== "image") {
-          throw "image only accepts MCP image blocks, got " + stringify(type);
-        }
+      if ((typeof value === "object" && value !== null) || typeof value === "function") {
         url = value.image_url;
-        own = value.detail;
-        if (url === undefined && type === "image") {
-          const data = value.data;
-          if (typeof data !== "string" || data === "") throw "image expected MCP image data";
-          if (startsWith(toLowerCase(data), "data:")) url = data;
-          else {
+        if (url !== undefined) own = value.detail;
+        else {
+          const type = value.type;
+          if (typeof type === "string" && type !== "image") {
+            throw "image only accepts MCP image blocks, got " + stringify(wellFormed(type));
+          }
+          if (type === "image") {
+            const data = value.data;
+            if (typeof data !== "string" || data === "") throw "image expected MCP image data";
             let mime = value.mimeType;
             if (typeof mime !== "string" || mime === "") mime = value.mime_type;
             if (typeof mime !== "string" || mime === "") mime = "application/octet-stream";
-            url = "data:" + mime + ";base64," + data;
+            url = startsWith(toLowerCase(slice(data, 0, 5)), "data:") ? data : "data:" + mime + ";base64," + data;
+            const meta = value._meta;
+            if (typeof meta === "object" && meta !== null) own = meta["codex/imageDetail"];
+            if (typeof own !== "string" || DETAILS[toLowerCase(own)] !== true) own = undefined;
           }
-          const meta = value._meta;
-          if (typeof meta === "object" && meta !== null) own = meta["codex/imageDetail"];
         }
       }
       if (typeof url !== "string" || url === "") throw IMAGE_EXPECTS;
-      let chosen = detail === undefined || detail === null ? own : detail;
-      if (chosen === undefined || chosen === null) chosen = "high";
-      if (typeof chosen !== "string") throw "image detail must be a string when provided";
-      chosen = toLowerCase(chosen);
-      if (DETAILS[chosen] !== true) throw "image detail must be one of: auto, low, high, original";
-      const scheme = toLowerCase(slice(url, 0, 8));
+      const scheme = toLowerCase(slice(url, 0, 6));
       if (!startsWith(scheme, "data:")) {
         throw (
           "Tool call failed: " +
-          (startsWith(scheme, "http://") || startsWith(scheme, "https://")
+          (startsWith(scheme, "http:") || scheme === "https:"
             ? "remote image URLs are not supported in tool outputs"
             : "invalid image output") +
           ". Pass a base64 data URI instead"
         );
       }
+      let chosen = detail === undefined || detail === null ? own : detail;
+      if (chosen === undefined || chosen === null) chosen = "high";
+      if (typeof chosen !== "string") throw "image detail must be a string when provided";
+      chosen = toLowerCase(chosen);
+      if (DETAILS[chosen] !== true) throw "image detail must be one of: auto, low, high, original";
       put(IMAGE, stringify({ __proto__: null, image_url: wellFormed(url), detail: chosen }));
     },
     store: function (key, value) {
@@ -387,10 +403,26 @@
   const debuggers = G.debuggerGlobal; // cannot be deleted itself, and leads to PythonMonkey's own objects
   const inside = debuggers === undefined ? [] : ownKeys(debuggers);
   for (let i = 0; i < inside.length; i++) deleteProperty(debuggers, inside[i]);
+  if (debuggers !== undefined) setPrototypeOf(debuggers, null);
   const all = ownKeys(G);
   for (let i = 0; i < all.length; i++) {
     if (typeof all[i] !== "string" || indexOf(KEEP, " " + all[i] + " ") < 0) deleteProperty(G, all[i]);
   }
+  // The engine's runs callbacks in the middle of a garbage collection. A script ends long before it could miss them.
+  define(
+    G,
+    "FinalizationRegistry",
+    class FinalizationRegistry {
+      constructor(callback) {
+        if (typeof callback !== "function") throw new TypeError("FinalizationRegistry: cleanup must be callable");
+      }
+      register() {}
+      unregister() {
+        return false;
+      }
+    },
+    false,
+  );
   const names = ownKeys(helpers);
   for (let i = 0; i < names.length; i++) define(G, names[i], hide(helpers[names[i]]), true);
 
@@ -398,6 +430,7 @@
   G.wiring = {
     __proto__: null,
     setTools(text) {
+      rewind(); // the memory may be another one than at the last fork
       const list = parse(text), tools = {}, all = [];
       for (let i = 0; i < list.length; i++) {
         define(tools, list[i].name, tool(i), true);

@@ -146,6 +146,8 @@ class Realm:
             raise EngineError("the prelude's warm-up does not end")
         self._failed, self._outcome, self._emit = False, "", emit
         self._module.object = self._promise.object = 0
+        for _, root in self._helper_modules.values():
+            root.object = 0  # they hold the rehearsal's tools
         return result
 
     def _check(self, done: bool) -> None:
