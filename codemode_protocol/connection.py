@@ -48,6 +48,7 @@ from codemode_protocol.messages import (
     Rejected,
     client_message_decoder,
     host_message_decoder,
+    tag_of,
 )
 from codemode_protocol.negotiation import (
     FIRST_MESSAGE_MUST_BE_HELLO,
@@ -305,11 +306,17 @@ class HostConnection(_Connection[ClientMessage]):
         self.state = self._table[self.state][event]
         return data
 
-    def refusal_to_open(self, request_id: int, session_id: str) -> str | None:
-        """Why that `session/open` cannot open a session under this id, None if it can. To be asked at each one,
-        after it was received, and answered.
+    def refusal_to_open(self, request_id: int) -> str | None:
+        """Why the open `session/open` request of this id cannot be granted, None if it can: to be asked before
+        answering it.
+
+        The session is then open already, or was open before under the same id on this connection.
+        LocalProtocolError when there is no such request.
         """
-        return self._books.refusal_to_open(request_id, session_id)
+        try:
+            return self._books.refusal_to_open(request_id)
+        except Violation as violation:
+            raise LocalProtocolError(str(violation)) from None
 
     def next_delegate_id(self) -> int:
         """An id for the next delegate/request: 1, 2, …"""
@@ -411,12 +418,6 @@ class _Kind(msgspec.Struct):
 
 
 _kind_decoder = msgspec.json.Decoder(_Kind)
-
-
-def tag_of(message: object) -> str:
-    """What a message is called on the wire."""
-    config: msgspec.structs.StructConfig = message.__struct_config__  # type: ignore[attr-defined]
-    return str(config.tag)
 
 
 def _kind_of(payload: Payload) -> str:

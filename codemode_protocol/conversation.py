@@ -157,22 +157,20 @@ class Conversation:
             return session.state
         return SessionState.CLOSED if session_id in self._used_names else SessionState.UNKNOWN
 
-    def refusal_to_open(self, request_id: int, session_id: str) -> str | None:
-        """Why that request cannot open a session under this id, None if it can. Most texts are the reference
-        host's.
+    def refusal_to_open(self, request_id: int) -> str | None:
+        """Why an open request for a session cannot be granted, None if it can.
+
+        The first two texts are the reference host's. An id is remembered for as long as the connection lasts.
         """
+        session_id = self._open_request(request_id).session_id
         session = self._sessions.get(session_id)
         if session is not None and session.opener == request_id:
-            return None  # whatever was asked of the session since, in the same data
-        match self.session_state(session_id):
-            case SessionState.UNKNOWN:
-                if not self._used_names.has_room_for(session_id):
-                    return "too many unordered code-mode session IDs were used on this connection: start another host"
-                return None
-            case SessionState.CLOSING | SessionState.CLOSED:
-                return f"code-mode session ID `{session_id}` was reused"
-            case _:
-                return f"code-mode session ID `{session_id}` is already open"
+            if not self._used_names.has_room_for(session_id):
+                return "too many unordered code-mode session IDs were used on this connection: start another host"
+            return None
+        if session is None or session.state is SessionState.CLOSING:
+            return f"code-mode session ID `{session_id}` was reused"
+        return f"code-mode session ID `{session_id}` is already open"
 
     def cell_state(self, session_id: str, cell_id: str) -> CellState | None:
         """None for a cell that is not there, whether it never was or is closed."""

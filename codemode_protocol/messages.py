@@ -258,3 +258,9 @@ client_message_decoder: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decod
 
 host_message_decoder: msgspec.json.Decoder[HostMessage] = msgspec.json.Decoder(HostMessage)
 """Decodes what a client receives."""
+
+
+def tag_of(message: object) -> str:
+    """What a message is called on the wire."""
+    config: msgspec.structs.StructConfig = message.__struct_config__  # type: ignore[attr-defined]
+    return str(config.tag)
