@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from codemode_client.driver import Driver
 
 MAX_DELEGATE_CALLS = 65_536
-"""Calls in flight on one connection; each one more is answered with an error."""
+"""Calls in flight on one connection. Each one more is answered with an error, unless the host does not even read those
+that there are: then the connection ends.
+"""
 
 logger = logging.getLogger("codemode_client")
 
@@ -73,6 +75,9 @@ class Delegation:
         """The host makes a call for a live cell."""
         assert self._nursery is not None
         if len(self._tasks) >= MAX_DELEGATE_CALLS:
+            if self._driver.full:
+                self._driver.fail("the host does not read the answers to its calls")
+                return
             self._driver.answer(
                 DelegateResponse(message.id, Failure(f"more than {MAX_DELEGATE_CALLS} tool calls are in flight"))
             )

@@ -295,7 +295,7 @@ class Driver:
             self._output_ended.set()
             if not self._closing:
                 self._receive_eof()
-                self._fail("the host closed its standard output")
+                self.fail("the host closed its standard output")
         finally:
             os.close(fd)
 
@@ -304,27 +304,27 @@ class Driver:
         if not self.lost:
             with trio.move_on_after(BROKEN_PIPE_SECONDS):
                 await self._ending.wait()
-            self._fail("the host closed its standard input")
+            self.fail("the host closed its standard input")
 
     async def _watch(self, child: Child) -> None:
         await child.exited.wait()
         with trio.move_on_after(EXITED_SECONDS):
             await self._output_ended.wait()
-        self._fail("the host ended")
+        self.fail("the host ended")
 
     async def _limit_handshake(self) -> None:
         seconds = self._options.handshake_timeout
         with trio.move_on_after(seconds):
             await self._handshake_over.wait()
         if not self._handshake_over.is_set():
-            self._fail(f"the host did not answer the handshake within {seconds:g} s")
+            self.fail(f"the host did not answer the handshake within {seconds:g} s")
 
     async def _limit_shutdown(self, session_id: str, over: trio.Event) -> None:
         seconds = self._options.shutdown_timeout
         with trio.move_on_after(seconds):
             await over.wait()
         if not over.is_set():
-            self._fail(f"the host did not shut session {session_id} down within {seconds:g} s")
+            self.fail(f"the host did not shut session {session_id} down within {seconds:g} s")
 
     # what came in
 
@@ -337,13 +337,13 @@ class Driver:
             if (failure := self._connection.failure) is not None:
                 raise failure
         except RemoteProtocolError as error:
-            self._fail(f"the host broke the protocol: {error}", error)
+            self.fail(f"the host broke the protocol: {error}", error)
 
     def _receive_eof(self) -> None:
         try:
             self._connection.receive_eof()
         except RemoteProtocolError as error:
-            self._fail(f"the host broke the protocol: {error}", error)
+            self.fail(f"the host broke the protocol: {error}", error)
 
     def _on_ready(self, message: Ready) -> None:
         self._handshake_over.set()
@@ -357,7 +357,7 @@ class Driver:
                 why = f"it lacks the capability {capability!r}"
             case reason:
                 why = reason.message
-        self._fail(f"the host rejected the connection: {why}")
+        self.fail(f"the host rejected the connection: {why}")
 
     def _on_operation_response(self, message: OperationResponse) -> None:
         self.proved = True
@@ -381,7 +381,8 @@ class Driver:
 
     # the end
 
-    def _fail(self, cause: str, error: BaseException | None = None) -> None:
+    def fail(self, cause: str, error: BaseException | None = None) -> None:
+        """Something is wrong with the host: bring the connection to its end. The first cause counts."""
         if not self._ending.is_set():
             self._cause = cause
             self._cause_error = error

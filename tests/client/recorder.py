@@ -1,0 +1,72 @@
+"""A delegate that remembers what happened to it, and lets a test wait for it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import trio
+from msgspec import Raw
+
+from codemode_protocol.values import ToolDefinition, ToolInvocation, ToolKind, ToolName
+
+ToolFunction = Callable[[ToolInvocation], Awaitable[Raw]]
+
+
+def definition(name: str, namespace: str | None = None) -> ToolDefinition:
+    return ToolDefinition(name, ToolName(name, namespace), f"the tool {name}", ToolKind.FUNCTION)
+
+
+class Recorder:
+    """`tools` by name; any other name answers with its own input.
+
+    `closed` are the cells reported closed, in order. `running` counts the tool calls under way, and a cell that is reported
+    closed while one of its calls runs is a failure of the test.
+    """
+
+    def __init__(self, **tools: ToolFunction) -> None:
+        self.tools = tools
+        self.calls: list[ToolInvocation] = []
+        self.cancelled: list[ToolInvocation] = []
+        self.notifications: list[tuple[str, str, str]] = []
+        self.closed: list[str] = []
+        self.running: dict[str, int] = {}
+        self._changed = trio.Event()
+
+    def _change(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait until something that was recorded fulfils a condition."""
+        while not condition():
+            await self._changed.wait()
+
+    async def invoke_tool(self, invocation: ToolInvocation) -> Raw:
+        self.calls.append(invocation)
+        self.running[invocation.cell_id] = self.running.get(invocation.cell_id, 0) + 1
+        self._change()
+        try:
+            tool = self.tools.get(invocation.tool_name.name)
+            return invocation.input if tool is None else await tool(invocation)
+        except trio.Cancelled:
+            self.cancelled.append(invocation)
+            raise
+        finally:
+            self.running[invocation.cell_id] -= 1
+            self._change()
+
+    async def notify(self, call_id: str, cell_id: str, text: str) -> None:
+        self.notifications.append((call_id, cell_id, text))
+        self._change()
+
+    def cell_closed(self, cell_id: str) -> None:
+        assert not self.running.get(cell_id), f"cell {cell_id} was closed before its calls had ended"
+        assert cell_id not in self.closed, f"cell {cell_id} was closed twice"
+        self.closed.append(cell_id)
+        self._change()
+
+
+async def forever(_: ToolInvocation) -> Raw:
+    """A tool that never answers."""
+    await trio.sleep_forever()
+    raise AssertionError
