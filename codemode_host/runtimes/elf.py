@@ -1,8 +1,9 @@
 """Look up symbols and relocation slots in a 64-bit little-endian ELF library on disk.
 
-The dynamic loader resolves exported symbols only. Two things that the engine needs are not exported: a local variable, which
-only ``.symtab`` names, and the address of the slot through which a library calls a function that it imports, which only the
-relocation tables name. Nothing here knows what it is asked for; `engine` says why it asks.
+The dynamic loader resolves exported symbols only. Two things that the engine needs are not exported: a local
+variable, which only ``.symtab`` names, and the address of the slot through which a library calls a function
+that it imports, which only the relocation tables name. Nothing here knows what it is asked for; `engine` says
+why it asks.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class Library:
         self._bytes.close()
 
     def variable(self, name: str, size: int) -> int | None:
-        """Offset of the data symbol `name` of `size` bytes in ``.symtab``, or None if there is no such symbol.
+        """Offset of the data symbol `name` of `size` bytes in ``.symtab``, or None if there is no such
+        symbol.
 
         Searches the raw tables instead of unpacking them: the symbol table of libmozjs has 58,000 entries.
         """
@@ -65,7 +67,9 @@ class Library:
         return None
 
     def slot(self, name: str) -> int | None:
-        """Offset of the slot that holds the address of the imported function `name`, or None if it is not imported."""
+        """Offset of the slot that holds the address of the imported function `name`, or None if it is not
+        imported.
+        """
         symbol = None
         for section in self._sections:
             if section[1] != _DYNSYM:

@@ -1,23 +1,27 @@
-"""Load SpiderMonkey through PythonMonkey's extension module. The only module that knows PythonMonkey's insides.
+"""Load SpiderMonkey through PythonMonkey's extension module. The only module that knows PythonMonkey's
+insides.
 
-Do not touch this lightly. Everything here holds for ``pythonmonkey==1.4.1`` and is checked at start, by `self_check` and on
-the way; what cannot be checked has a fallback that is slower, never wrong:
+Do not touch this lightly. Everything here holds for ``pythonmonkey==1.4.1`` and is checked at start, by
+`self_check` and on the way; what cannot be checked has a fallback that is slower, never wrong:
 
-1. *The extension alone.* The package around it takes seven times as long to import and gives JavaScript Python's `eval`.
-   Loading the extension module by its file leaves the package out.
-2. *One thread.* A process that forks loses its threads, and an engine that has lost its helper threads hangs in its next
-   garbage collection. With `js::gCanUseExtraThreads` false before it is initialised the engine starts none. The variable is
-   no exported symbol, so it is looked up in ``.symtab``. Checked: it is a one-byte variable that is true, and afterwards the
-   process has one thread. Fallback: `Engine.single_threaded` is False, and whoever forks must fork first and load then.
-3. *The engine's own job queue.* It must be chosen (`js::UseInternalJobQueues`) before `JS::InitSelfHostedCode`, and
-   PythonMonkey's initialisation goes through both without a pause. Its call of `JS::InitSelfHostedCode` goes through a
-   relocation slot, which is pointed at a function of ours meanwhile. Checked: the slot held the address that the loader gives
-   for that symbol, our function was called, and a promise job runs when `js::RunJobs` is called. Fallback:
-   `Engine.native_jobs` is False, and PythonMonkey's queue is used (`jobs`).
+1. *The extension alone.* The package around it takes seven times as long to import and gives JavaScript
+   Python's `eval`. Loading the extension module by its file leaves the package out.
+2. *One thread.* A process that forks loses its threads, and an engine that has lost its helper threads hangs
+   in its next garbage collection. With `js::gCanUseExtraThreads` false before it is initialised the engine
+   starts none. The variable is no exported symbol, so it is looked up in ``.symtab``. Checked: it is a
+   one-byte variable that is true, and afterwards the process has one thread. Fallback:
+   `Engine.single_threaded` is False, and whoever forks must fork first and load then.
+3. *The engine's own job queue.* It must be chosen (`js::UseInternalJobQueues`) before
+   `JS::InitSelfHostedCode`, and PythonMonkey's initialisation goes through both without a pause. Its call of
+   `JS::InitSelfHostedCode` goes through a relocation slot, which is pointed at a function of ours meanwhile.
+   Checked: the slot held the address that the loader gives for that symbol, our function was called, and a
+   promise job runs when `js::RunJobs` is called. Fallback: `Engine.native_jobs` is False, and PythonMonkey's
+   queue is used (`jobs`).
 4. *No rejection tracker.* PythonMonkey's crashes on reasons such as a Symbol. It is an exported setter.
-5. *No asyncio.* PythonMonkey's initialisation imports it, for one `asyncio.Event` that only its own job queue and `wait` ever
-   touch: three quarters of the time that the initialisation takes. It gets a stand-in with these two names. Checked: were it
-   to want any other, the initialisation would fail with an AttributeError, and the self-check with it.
+5. *No asyncio.* PythonMonkey's initialisation imports it, for one `asyncio.Event` that only its own job queue
+   and `wait` ever touch: three quarters of the time that the initialisation takes. It gets a stand-in with
+   these two names. Checked: were it to want any other, the initialisation would fail with an AttributeError,
+   and the self-check with it.
 """
 
 from __future__ import annotations
@@ -121,8 +125,8 @@ class _Mapping:
             return None
         address = base + self.slot_offset
         page = address & ~(_PAGE - 1)
-        # Where the linker protected the slot after relocation. It stays writable: taking the right away again would
-        # take it from its neighbours too.
+        # Where the linker protected the slot after relocation. It stays writable: taking the right away again
+        # would take it from its neighbours too.
         if ctypes.CDLL(None).mprotect(ctypes.c_void_p(page), ctypes.c_size_t(_PAGE), 3) != 0:
             return None
         slot = ctypes.c_uint64.from_address(address)
@@ -176,7 +180,8 @@ _engine: Engine | None = None
 
 
 def preload() -> None:
-    """Map everything that the engine is made of, and initialise nothing: a child forked from here loads in 14 ms.
+    """Map everything that the engine is made of, and initialise nothing: a child forked from here loads in 14
+    ms.
 
     Raises EngineError when PythonMonkey 1.4.1 is not there.
     """
@@ -209,6 +214,15 @@ def load(options: EngineOptions | None = None) -> Engine:
         from codemode_host.runtimes import jobs
 
         run_jobs = jobs.install().run
+        try:
+            module.eval("Promise.resolve().then(() => {}); undefined")
+            run_jobs()
+        except RuntimeError as error:
+            # CPython 3.13 keeps the running loop where PythonMonkey 1.4.1 does not look.
+            raise EngineError(
+                "the engine's own job queue cannot be had here, and PythonMonkey's finds no event loop on Python "
+                f"{sys.version_info.major}.{sys.version_info.minor}: {error}"
+            ) from error
     single_threaded = threads_forbidden and len(os.listdir("/proc/self/task")) == 1
     _engine = Engine(module, interface, single_threaded, run_jobs)
     return _engine
@@ -218,11 +232,9 @@ def _initialise(mapping: _Mapping, slot: ctypes.c_uint64 | None) -> tuple[Any, b
     """Run the extension's initialisation, once. Whether the engine has its own queue comes second."""
     loader = ExtensionFileLoader("pythonmonkey", mapping.extension_path)
     spec = ModuleSpec("pythonmonkey", loader, origin=mapping.extension_path)
-    chosen = False
+    chosen, saved = False, 0
     if slot is not None:
-        signature = ctypes.PYFUNCTYPE(
-            ctypes.c_bool, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_void_p
-        )
+        signature = ctypes.PYFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_void_p)
         original = signature(slot.value)
         use_queues = mapping.library[_USE_INTERNAL_QUEUES]
         use_queues.restype, use_queues.argtypes = ctypes.c_bool, (ctypes.c_void_p,)
@@ -247,7 +259,8 @@ def _initialise(mapping: _Mapping, slot: ctypes.c_uint64 | None) -> tuple[Any, b
 
 
 def self_check(engine: Engine) -> None:
-    """Try, in a few milliseconds, everything that `load` and `Interface` lean on. Raises EngineError naming what failed.
+    """Try, in a few milliseconds, everything that `load` and `Interface` lean on. Raises EngineError naming
+    what failed.
 
     Meant for the process that loaded the engine, before any other code runs in it. Leaves nothing behind.
     """
@@ -263,9 +276,7 @@ def self_check(engine: Engine) -> None:
         root = interface.new_object_root()
         before = root.object
         interface.collect()
-        require(
-            before and root.object and root.object != before, "a rooted object was not followed when it moved"
-        )
+        require(before and root.object and root.object != before, "a rooted object was not followed when it moved")
         # Modules: compiled under their name, awaiting, with an order of jobs that the language prescribes.
         options = interface.compile_options("check.mjs")
         module, promise = interface.object_root(), interface.object_root()
@@ -285,9 +296,7 @@ def self_check(engine: Engine) -> None:
             interface.call(note, "é".encode()) and interface.call_number(note, 7),
             "a function could not be called",
         )
-        require(
-            str(engine.evaluate("seen.slice(5).join()", "check.js")) == "é,7", "arguments arrived changed"
-        )
+        require(str(engine.evaluate("seen.slice(5).join()", "check.js")) == "é,7", "arguments arrived changed")
     finally:
         engine.evaluate("delete globalThis.seen; delete globalThis.note; undefined", "check.js")
     if engine.single_threaded:

@@ -1,7 +1,7 @@
 """PythonMonkey's own promise jobs, for when the engine's queue cannot be had.
 
-PythonMonkey hands every promise job to the running asyncio loop. This loop does nothing but keep the jobs in the order in
-which they come, which is the order that the language asks for.
+PythonMonkey hands every promise job to the running asyncio loop. This loop does nothing but keep the jobs in
+the order in which they come, which is the order that the language asks for.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class JobLoop(asyncio.AbstractEventLoop):
     def __init__(self) -> None:
         self._jobs: list[Callable[[], object]] = []
 
-    def call_soon_threadsafe(self, callback: Callable[..., object], *_: Any, **__: Any) -> Any:
+    def call_soon_threadsafe(self, callback: Callable[..., object], *_: Any, **__: Any) -> Any:  # type: ignore[override]
         """Queue a job. The only method that PythonMonkey calls for a promise."""
         self._jobs.append(callback)
 
@@ -46,7 +46,7 @@ class JobLoop(asyncio.AbstractEventLoop):
 
 def install() -> JobLoop:
     """Make a loop the running one of this thread and of its forked children, for as long as they live."""
-    loop = JobLoop()
+    loop = JobLoop()  # type: ignore[abstract]
     asyncio._set_running_loop(loop)
     # asyncio takes a loop for running only in the process where it was set.
     os.register_at_fork(after_in_child=lambda: asyncio._set_running_loop(loop))

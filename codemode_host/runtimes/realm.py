@@ -1,7 +1,8 @@
 """One script's world: the prelude around it, its module, its answers and its end.
 
-Everything up to `Realm.start` happens before the fork and belongs to all scripts; from `start` on the realm belongs to one
-script, which may have replaced every builtin: nothing here then asks JavaScript anything that it could answer wrongly.
+Everything up to `Realm.start` happens before the fork and belongs to all scripts; from `start` on the realm
+belongs to one script, which may have replaced every builtin: nothing here then asks JavaScript anything that
+it could answer wrongly.
 """
 
 from __future__ import annotations
@@ -27,12 +28,16 @@ _MODULES = {
     "tools.js": ("tools", "ALL_TOOLS"),
 }
 
+_NO_ERROR = '{"error":null,'
+_OUT_OF_MEMORY = '{"error":"out of memory","stored":{}}'
+
 
 class Realm:
     """The prelude, evaluated in the engine of this process, and later one script in it.
 
-    `emit` is called with a kind and a text as `str` (the kinds are listed at the prelude's calls of it) and must not raise.
-    `output` is the writable memory that takes texts and images; its address must stay valid for ever.
+    `emit` is called with a kind and a text as `str` (the kinds are listed at the prelude's calls of it) and
+    must not raise. `output` is the writable memory that takes texts and images; its address must stay valid
+    for ever.
     """
 
     def __init__(self, engine: Engine, emit: Callable[[str, str], None], output: memoryview) -> None:
@@ -48,17 +53,13 @@ class Realm:
         wiring = interface.take_object("wiring")
         names = "setTools", "setStored", "settle", "fire", "fail", "unresolved", "finish", "reset"
         functions = [interface.take(name, wiring) for name in names]
-        self._set_tools, self._set_stored, self._settle, self._fire, self._fail, self._unresolved = functions[
-            :6
-        ]
+        self._set_tools, self._set_stored, self._settle, self._fire, self._fail, self._unresolved = functions[:6]
         self._finish, self._reset = functions[6:]
         engine.evaluate("delete globalThis.wiring; undefined", "prelude.js")
         self._options = interface.compile_options(FILE_NAME)
         self._module = interface.object_root()
         self._promise = interface.object_root()
-        self._helper_modules = {
-            name: (interface.compile_options(name), interface.object_root()) for name in _MODULES
-        }
+        self._helper_modules = {name: (interface.compile_options(name), interface.object_root()) for name in _MODULES}
         refusal = interface.string("unsupported import in exec")
         interface.set_module_hooks(self._resolve, refusal)
         self._warm_up()
@@ -66,8 +67,8 @@ class Realm:
     def start(self, source: bytes, tools: str, stored: str) -> None:
         """Run the script up to its first await.
 
-        `source` is UTF-8; `tools` is JSON ``[{"name": …, "description": …}, …]``, the names identifiers; `stored` is JSON
-        ``{"key": "JSON text", …}``. A script that does not compile, link or run is a failed one: see `finished`.
+        `source` is UTF-8; `tools` is JSON ``[{"name": …, "description": …}, …]``, the names identifiers; `stored` is
+        JSON ``{"key": "JSON text", …}``. A script that does not compile, link or run is a failed one: see `finished`.
         """
         interface = self._interface
         self._check(interface.call(self._set_tools, tools.encode()))
@@ -88,7 +89,9 @@ class Realm:
         self._check(self._interface.call_number(self._fire, timer_id))
 
     def finished(self) -> str | None:
-        """None while the script runs, else JSON ``{"error": null or text, "stored": {"key": "JSON text", …}}``."""
+        """None while the script runs, else JSON ``{"error": null or text, "stored": {"key": "JSON text",
+        …}}``.
+        """
         interface = self._interface
         if not self._failed:
             state = interface.promise_state(self._promise)
@@ -97,7 +100,9 @@ class Realm:
             if state != FULFILLED:
                 self._check(interface.call_with(self._fail, interface.promise_result(self._promise)))
         self._check(interface.call_number(self._finish, 0))
-        return self._outcome or '{"error":"out of memory","stored":{}}'
+        if not self._outcome or (self._failed and self._outcome.startswith(_NO_ERROR)):
+            return _OUT_OF_MEMORY  # the engine could not even say so
+        return self._outcome
 
     def _receive(self, kind: str, text: str) -> None:
         # What arrives are views of JavaScript's memory; str() copies them.
@@ -114,17 +119,24 @@ class Realm:
     def prepare(self) -> None:
         """Touch in a freshly forked process what every script will touch. Optional, and only before `start`.
 
-        The pages of the engine's code and heap that a script needs are mapped and copied one by one after a fork. That is most
-        of the time that a small script takes; a process that waits for its script can do it beforehand.
+        The pages of the engine's code and heap that a script needs are mapped and copied one by one after a
+        fork. That is most of the time that a small script takes; a process that waits for its script can do
+        it beforehand.
         """
         self._rehearse(b"text(await tools.warm({}));", lambda: self.settle("[[1,true,1]]"))
 
     def warm_up_locales(self) -> None:
-        """Load what dates and numbers need when they are written for a locale: 10 ms. Optional, before the fork."""
-        self._rehearse(b"text(new Date(0).toLocaleString() + (1e6).toLocaleString() + 'b'.localeCompare('a'));", lambda: None)
+        """Load what dates and numbers need when they are written for a locale: 10 ms. Optional, before the
+        fork.
+        """
+        self._rehearse(
+            b"text(new Date(0).toLocaleString() + (1e6).toLocaleString() + 'b'.localeCompare('a'));", lambda: None
+        )
 
     def _warm_up(self) -> None:
-        """Run a script that uses everything, so that the processes forked from this one find it compiled and in memory."""
+        """Run a script that uses everything, so that the processes forked from this one find it compiled and
+        in memory.
+        """
 
         def answer() -> None:
             self.settle('[[1,true,{"a":[1,"b",null]}],[2,false,"no"]]')
@@ -163,6 +175,8 @@ class Realm:
             interface.call_with(self._unresolved, interface.unresolved)
         elif exception is not None:
             interface.call_with(self._fail, exception)
+        else:
+            interface.call(self._fail, b"out of memory")
 
     _unresolved_import = False
 
@@ -172,9 +186,7 @@ class Realm:
                 options, root = self._helper_modules[name]
                 if not root.object:
                     # Its dependants run after it, so that the globals are still what the prelude made them.
-                    source = "export const " + ", ".join(
-                        f"{export} = globalThis.{export}" for export in exports
-                    )
+                    source = "export const " + ", ".join(f"{export} = globalThis.{export}" for export in exports)
                     if not self._interface.compile_module(options, source.encode(), root):
                         return None
                 return root

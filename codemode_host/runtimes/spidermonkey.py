@@ -1,11 +1,12 @@
-"""The part of SpiderMonkey 136's exported C++ interface that modules, roots and promises need, called through ctypes.
+"""The part of SpiderMonkey 136's exported C++ interface that modules, roots and promises need, called through
+ctypes.
 
-Do not touch this lightly: a wrong type here is memory corruption. It leans on a few layouts that no header gives Python (the
-tags of a `JS::Value`, the head of a `JS::PersistentRooted`, the first field of `JS::CompileOptions`); `engine.self_check`
-exercises every one of them, a moving garbage collection included.
+Do not touch this lightly: a wrong type here is memory corruption. It leans on a few layouts that no header
+gives Python (the tags of a `JS::Value`, the head of a `JS::PersistentRooted`, the first field of
+`JS::CompileOptions`); `engine.self_check` exercises every one of them, a moving garbage collection included.
 
-Everything is called through `ctypes.PyDLL`, which keeps the GIL: any of these calls may run a job, a hook or a callback that
-is Python code.
+Everything is called through `ctypes.PyDLL`, which keeps the GIL: any of these calls may run a job, a hook or
+a callback that is Python code.
 """
 
 from __future__ import annotations
@@ -44,7 +45,11 @@ _FUNCTIONS: dict[str, tuple[str, Any, tuple[Any, ...]]] = {
     "get_runtime": (f"_Z13JS_GetRuntime{_CX}", _pointer, (_pointer,)),
     "current_global": (f"_ZN2JS19CurrentGlobalOrNullE{_CX}", _pointer, (_pointer,)),
     "collect": (f"_Z5JS_GC{_CX}N2JS8GCReasonE", None, (_pointer, ctypes.c_int)),
-    "add_value_root": (f"_ZN2js15AddRawValueRootE{_CX}PN2JS5ValueEPKc", _bool, (_pointer, _pointer, ctypes.c_char_p)),
+    "add_value_root": (
+        f"_ZN2js15AddRawValueRootE{_CX}PN2JS5ValueEPKc",
+        _bool,
+        (_pointer, _pointer, ctypes.c_char_p),
+    ),
     "add_object_root": (
         "_ZN2JS17AddPersistentRootEPNS_14RootingContextENS_8RootKindEPN2js20PersistentRootedBaseE",
         None,
@@ -57,7 +62,11 @@ _FUNCTIONS: dict[str, tuple[str, Any, tuple[Any, ...]]] = {
         _pointer,
         (_pointer, ctypes.c_size_t, _pointer),
     ),
-    "string_equals": (f"_Z20JS_StringEqualsAscii{_CX}P8JSStringPKcPb", _bool, (_pointer, _pointer, ctypes.c_char_p, _pointer)),
+    "string_equals": (
+        f"_Z20JS_StringEqualsAscii{_CX}P8JSStringPKcPb",
+        _bool,
+        (_pointer, _pointer, ctypes.c_char_p, _pointer),
+    ),
     "get_property": (
         f"_Z14JS_GetProperty{_CX}{_PUBLIC_OBJECT}PKcNS1_13MutableHandleINS1_5ValueEEE",
         _bool,
@@ -88,8 +97,16 @@ _FUNCTIONS: dict[str, tuple[str, Any, tuple[Any, ...]]] = {
         (_pointer, _pointer, _pointer),
     ),
     "module_link": (f"_ZN2JS10ModuleLinkE{_CX}{_OBJECT}", _bool, (_pointer, _pointer)),
-    "module_evaluate": (f"_ZN2JS14ModuleEvaluateE{_CX}{_OBJECT}{_OUT}", _bool, (_pointer, _pointer, _pointer)),
-    "request_specifier": (f"_ZN2JS25GetModuleRequestSpecifierE{_CX}{_OBJECT}", _pointer, (_pointer, _pointer)),
+    "module_evaluate": (
+        f"_ZN2JS14ModuleEvaluateE{_CX}{_OBJECT}{_OUT}",
+        _bool,
+        (_pointer, _pointer, _pointer),
+    ),
+    "request_specifier": (
+        f"_ZN2JS25GetModuleRequestSpecifierE{_CX}{_OBJECT}",
+        _pointer,
+        (_pointer, _pointer),
+    ),
     "is_promise": (f"_ZN2JS15IsPromiseObjectE{_OBJECT}", _bool, (_pointer,)),
     "promise_state": (f"_ZN2JS15GetPromiseStateE{_OBJECT}", ctypes.c_int, (_pointer,)),
     "promise_result": (f"_ZN2JS16GetPromiseResultE{_OBJECT}", ctypes.c_uint64, (_pointer,)),
@@ -114,8 +131,7 @@ _FUNCTIONS: dict[str, tuple[str, Any, tuple[Any, ...]]] = {
         (_pointer, _pointer),
     ),
     "set_rejection_tracker": (
-        f"_ZN2JS34SetPromiseRejectionTrackerCallbackE{_CX}PFvS1_bNS_6HandleIP8JSObjectEENS_29PromiseRejectionHandlingState"
-        "EPvES7_",
+        f"_ZN2JS34SetPromiseRejectionTrackerCallbackE{_CX}PFvS1_b{_OBJECT}NS_29PromiseRejectionHandlingStateEPvES7_",
         None,
         (_pointer, _pointer, _pointer),
     ),
@@ -234,9 +250,7 @@ class Interface:
     def string(self, text: str) -> int:
         """Address of a new root that holds a string."""
         address = self.value_root()
-        data = text.encode()
-        start = ctypes.cast(data, _pointer).value or 0
-        made = self._new_string(self._cx, ctypes.byref(_Characters(start, start + len(data))))
+        made = self._make_string(text.encode())
         if not made:
             raise MemoryError("cannot make a string")
         ctypes.c_uint64.from_address(address).value = _TAG_STRING | made
@@ -253,10 +267,14 @@ class Interface:
         ctypes.c_uint64.from_address(address).value = _TAG_OBJECT | made
         return address
 
+    def _make_string(self, text: bytes) -> int | None:
+        start = ctypes.cast(ctypes.c_char_p(text), _pointer).value or 0
+        made: int | None = self._new_string(self._cx, ctypes.byref(_Characters(start, start + len(text))))
+        return made
+
     def call(self, function: int, text: bytes) -> bool:
         """Call the function rooted at `function` with one string, given in UTF-8. False: it threw."""
-        start = ctypes.cast(text, _pointer).value or 0
-        made = self._new_string(self._cx, ctypes.byref(_Characters(start, start + len(text))))
+        made = self._make_string(text)
         if not made:
             return False
         self._values[2] = _TAG_STRING | made
@@ -279,7 +297,9 @@ class Interface:
         return bool(done)
 
     def take_exception(self) -> int | None:
-        """Clear the pending exception. Address of its root, or None when there is none (the engine ran out of memory)."""
+        """Clear the pending exception. Address of its root, or None when there is none (the engine ran out of
+        memory).
+        """
         if not self._raw["exception_pending"](self._cx):
             return None
         taken = self._raw["get_exception"](self._cx, self._exception)
@@ -326,7 +346,9 @@ class Interface:
         return bool(self._raw["module_link"](self._cx, _handle(module)))
 
     def evaluate(self, module: ObjectRoot, promise: ObjectRoot) -> bool:
-        """Run the module up to its first await. False: an exception is pending. True: `promise` holds its promise."""
+        """Run the module up to its first await. False: an exception is pending. True: `promise` holds its
+        promise.
+        """
         done = self._raw["module_evaluate"](self._cx, _handle(module), self._result)
         value, self._values[1] = self._values[1], UNDEFINED
         if done and value & ~_PAYLOAD == _TAG_OBJECT:
@@ -345,8 +367,9 @@ class Interface:
     def set_module_hooks(self, resolve: Callable[[Callable[[str], bool]], ObjectRoot | None], refusal: int) -> None:
         """Decide what `import` finds.
 
-        `resolve` gets a function that tells whether the specifier equals an ASCII string, and returns the module, or None to
-        fail: then the root at `unresolved` holds the specifier. It must not raise. A dynamic import is rejected with the value rooted at `refusal`. `import.meta` is an empty object.
+        `resolve` gets a function that tells whether the specifier equals an ASCII string, and returns the
+        module, or None to fail: then the root at `unresolved` holds the specifier. It must not raise. A
+        dynamic import is rejected with the value rooted at `refusal`. `import.meta` is an empty object.
         """
         equal = _bool()
 
