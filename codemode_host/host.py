@@ -262,7 +262,7 @@ class Host:
         return session
 
     def _open(self, request_id: int, session_id: str) -> None:
-        refusal = self.connection.refusal_to_open(request_id, session_id)
+        refusal = self.connection.refusal_to_open(request_id)
         if refusal is not None:
             self._refuse(request_id, refusal)
         else:
