@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import trio
@@ -61,7 +64,7 @@ async def test_a_slow_host_within_the_limit_is_fine(misbehaving: Misbehaving) ->
 
 async def test_a_missing_program_is_a_start_error_that_names_it() -> None:
     async with CodeModeProvider(["/nowhere/codemode-host", "--verbose"]) as provider:
-        with pytest.raises(HostStartError, match="'/nowhere/codemode-host' cannot be run: .*No such file"):
+        with pytest.raises(HostStartError, match=r"'/nowhere/codemode-host' cannot be run: .*No such file"):
             await provider.open_session(Recorder())
 
 
@@ -96,13 +99,9 @@ async def test_a_rule_that_is_broken_ends_the_connection_with_the_first_cause(
         assert session.generation == 2
         await _lose(provider, session)
         assert session.generation == 3
-    pytest.raises(HostLostError, _raise, error).match(complaint)
+    assert re.search(complaint, str(error))
     if status is not None:
         assert error.exit_status == status
-
-
-def _raise(error: Exception) -> None:
-    raise error
 
 
 async def test_a_host_that_stops_reading_is_lost(misbehaving: Misbehaving) -> None:
@@ -150,14 +149,20 @@ async def test_a_child_that_a_dying_host_leaves_behind_goes_with_it(misbehaving:
         assert driver._child is not None
         group = driver._child.pid
         await _lose(provider, session)
-        deadline = trio.current_time() + 5
-        while trio.current_time() < deadline:
-            try:
-                os.killpg(group, 0)
-            except ProcessLookupError:
-                return
-            await trio.sleep(0.01)
-    raise AssertionError("something of the host's process group is left")
+        while _alive_in_group(group):  # noqa: ASYNC110 - nothing tells of the end of a process that is not ours
+            await trio.sleep(0.005)
+
+
+def _alive_in_group(group: int) -> list[int]:
+    """The processes of a group that run; those that wait to be reaped by their parent do not count."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError):
+                state, _, their_group = Path("/proc", name, "stat").read_text().rpartition(")")[2].split()[:3]
+                if state != "Z" and int(their_group) == group:
+                    found.append(int(name))
+    return found
 
 
 async def test_a_flood_of_calls_that_does_not_read_the_answers_is_cut_off(
@@ -182,7 +187,7 @@ async def test_a_host_that_keeps_dying_at_start_is_given_up_with_the_last_cause(
         # The second start was put off by 0.05 s, the third by 0.1 s.
         assert time.monotonic() - started > 0.15
         for _ in range(2):
-            with pytest.raises(HostUnavailableError, match="3 times in a row.*exit status 3"):
+            with pytest.raises(HostUnavailableError, match=r"3 times in a row.*exit status 3"):
                 await provider.open_session(Recorder())
 
 
