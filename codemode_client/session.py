@@ -11,7 +11,7 @@ import trio
 
 from codemode_client.binding import Binding
 from codemode_client.cells import HostStartedCell, parse_cell_id
-from codemode_protocol.errors import SessionClosedError, StaleCellError
+from codemode_protocol.errors import ProviderClosedError, SessionClosedError, StaleCellError
 from codemode_protocol.session import Delegate
 from codemode_protocol.values import (
     MAX_YIELD_TIME_MS,
@@ -147,7 +147,10 @@ class Session:
         """Bind the session for the first time. For the provider; cancelled, the host shuts the session down again."""
         driver = await self._provider.connect()
         binding = self._binding = driver.bind(self.session_id, self._delegate, 1)
-        await binding.opened.get(binding.shut_down)
+        try:
+            await binding.opened.get(binding.shut_down)
+        except SessionClosedError:
+            raise ProviderClosedError from None
 
     async def _bound(self) -> Binding:
         """The binding to a host that works. When it returns, a request can be sent at once."""

@@ -1,0 +1,237 @@
+"""One host at a time, started when it is needed, gone when the provider is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import pytest
+import trio
+
+from codemode_client import CodeModeProvider, Session
+from codemode_protocol.errors import (
+    HostStartError,
+    ProviderClosedError,
+    RequestFailedError,
+    RequestTooLargeError,
+    SessionClosedError,
+)
+from codemode_protocol.messages import OpenSession
+from codemode_protocol.values import ExecuteRequest, WaitRequest
+from tests.client.puppet import puppets
+from tests.client.recorder import Recorder
+
+CELL = ExecuteRequest("call", [], "")
+
+
+async def test_no_host_is_started_before_it_is_needed() -> None:
+    async with puppets() as hosts, CodeModeProvider(hosts.command) as provider:
+        await trio.testing.wait_all_tasks_blocked()
+        assert provider._driver is None
+
+
+async def test_concurrent_first_calls_start_one_host() -> None:
+    async with puppets() as hosts, CodeModeProvider(hosts.command) as provider:
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(provider.open_session, Recorder())
+            host = await hosts.next()
+            for _ in range(10):
+                await host.open_session()
+        with trio.move_on_after(0.05) as scope:
+            await hosts.next()
+        assert scope.cancelled_caught
+
+
+async def test_callers_that_are_cancelled_do_not_stop_the_start_that_others_wait_for() -> None:
+    async with puppets() as hosts, CodeModeProvider(hosts.command) as provider:
+        async with trio.open_nursery() as nursery:
+            scope = trio.CancelScope()
+
+            async def impatient() -> None:
+                with scope:
+                    await provider.open_session(Recorder())
+
+            nursery.start_soon(impatient)
+            host = await hosts.next()
+            nursery.start_soon(provider.open_session, Recorder())
+            await trio.testing.wait_all_tasks_blocked()
+            scope.cancel()
+            await trio.testing.wait_all_tasks_blocked()
+            await host.open_session()
+        assert len(hosts.started) == 1
+
+
+async def test_an_error_at_start_reaches_everybody_who_waited_for_it() -> None:
+    errors: list[HostStartError] = []
+
+    async def fail(provider: CodeModeProvider) -> None:
+        with pytest.raises(HostStartError) as caught:
+            await provider.open_session(Recorder())
+        errors.append(caught.value)
+
+    async with puppets() as hosts, CodeModeProvider(hosts.command) as provider, trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(fail, provider)
+        host = await hosts.next()
+        await host.receive()
+        os.kill(host.pid, signal.SIGKILL)
+    assert len({id(error) for error in errors}) == 3
+
+
+async def test_a_host_that_works_again_is_forgiven() -> None:
+    async with puppets() as hosts, CodeModeProvider(hosts.command, start_attempts=2, first_backoff=0.01) as provider:
+        for _ in range(3):
+            async with trio.open_nursery() as nursery:
+
+                async def fail() -> None:
+                    with pytest.raises(HostStartError):
+                        await provider.open_session(Recorder())
+
+                nursery.start_soon(fail)
+                await (await hosts.next()).leave()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(provider.open_session, Recorder())
+                host = await hosts.next()
+                await host.open_session()
+            driver = provider._driver
+            assert driver is not None
+            await host.leave()
+            await driver.gone.wait()
+
+
+async def test_calls_after_the_end_say_that_it_is_closed() -> None:
+    async with puppets() as hosts:
+        async with CodeModeProvider(hosts.command) as provider:
+            session = await _open(provider, hosts.next)
+        for call in (
+            session.execute(CELL),
+            session.wait(WaitRequest("1", 0)),
+            session.terminate("1"),
+        ):
+            with pytest.raises(SessionClosedError, match="session s is shut down"):
+                await call
+        with pytest.raises(ProviderClosedError):
+            await provider.open_session(Recorder())
+        await session.shutdown()
+        await provider.aclose()
+
+
+async def _open(provider: CodeModeProvider, next_host: object, name: str = "s") -> Session:
+    sessions: list[Session] = []
+
+    async def open_session() -> None:
+        sessions.append(await provider.open_session(Recorder(), name))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(open_session)
+        await (await next_host()).open_session()  # type: ignore[operator]
+    return sessions[0]
+
+
+async def test_calls_under_way_when_the_provider_closes_say_that_it_is_closed() -> None:
+    async with puppets() as hosts, trio.open_nursery() as nursery:
+
+        async def fail(session: Session) -> None:
+            with pytest.raises(SessionClosedError):
+                await session.execute(CELL)
+
+        async def fail_to_open(provider: CodeModeProvider) -> None:
+            with pytest.raises(ProviderClosedError):
+                await provider.open_session(Recorder())
+
+        async with CodeModeProvider(hosts.command) as provider:
+            session = await _open(provider, hosts.next)
+            nursery.start_soon(fail, session)
+            nursery.start_soon(fail_to_open, provider)
+            await trio.testing.wait_all_tasks_blocked()
+
+
+async def test_closing_while_the_host_starts_is_quick() -> None:
+    async with puppets() as hosts, trio.open_nursery() as nursery:
+
+        async def fail_to_open(provider: CodeModeProvider) -> None:
+            with pytest.raises(ProviderClosedError):
+                await provider.open_session(Recorder())
+
+        async with CodeModeProvider(hosts.command) as provider:
+            nursery.start_soon(fail_to_open, provider)
+            await hosts.next()
+
+
+async def test_closing_while_a_start_is_put_off_does_not_wait_for_it() -> None:
+    async with trio.open_nursery() as nursery:
+
+        async def fail_to_open(provider: CodeModeProvider, kind: type[Exception]) -> None:
+            with pytest.raises(kind):
+                await provider.open_session(Recorder())
+
+        async with CodeModeProvider(["/nowhere/host"], first_backoff=1000, max_backoff=1000) as provider:
+            await fail_to_open(provider, HostStartError)
+            nursery.start_soon(fail_to_open, provider, ProviderClosedError)
+            await trio.testing.wait_all_tasks_blocked()
+
+
+async def test_an_exception_of_the_block_comes_out_as_it_is() -> None:
+    async with puppets() as hosts:
+        with pytest.raises(KeyError, match="mine"):
+            async with CodeModeProvider(hosts.command) as provider:
+                await _open(provider, hosts.next)
+                raise KeyError("mine")
+
+
+async def test_cancelling_the_block_still_ends_the_host() -> None:
+    async with puppets() as hosts:
+        with trio.CancelScope() as scope:
+            async with CodeModeProvider(hosts.command) as provider:
+                await _open(provider, hosts.next)
+                scope.cancel()
+                await trio.sleep_forever()
+        assert scope.cancelled_caught
+
+
+async def test_a_session_that_the_host_refuses_is_an_error_with_the_hosts_words() -> None:
+    async with puppets() as hosts, CodeModeProvider(hosts.command) as provider, trio.open_nursery() as nursery:
+
+        async def fail() -> None:
+            with pytest.raises(RequestFailedError, match=r"^not today$"):
+                await provider.open_session(Recorder())
+
+        nursery.start_soon(fail)
+        host = await hosts.next()
+        await host.handshake()
+        await host.refuse(await host.request(OpenSession), "not today")
+
+
+async def test_a_request_over_the_frame_limit_fails_for_its_caller_alone() -> None:
+    async with puppets() as hosts, CodeModeProvider(hosts.command, max_frame_bytes=1000) as provider:
+        session = await _open(provider, hosts.next)
+        with pytest.raises(RequestTooLargeError, match="more than the 1000 bytes"):
+            await session.execute(ExecuteRequest("call", [], "x" * 1000))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(session.execute, CELL)
+            await hosts.started[0].start_cell("1")
+
+
+async def test_a_provider_must_be_entered_and_only_once() -> None:
+    provider = CodeModeProvider([sys.executable])
+    with pytest.raises(RuntimeError, match="async context manager"):
+        await provider.open_session(Recorder())
+    async with provider:
+        pass
+    with pytest.raises(RuntimeError, match="only once"):
+        async with provider:
+            pass
+
+
+@pytest.mark.parametrize("command", ["codemode-host", []])
+def test_a_command_is_a_list(command: object) -> None:
+    with pytest.raises(ValueError, match="command is a list"):
+        CodeModeProvider(command)  # type: ignore[arg-type]
+
+
+async def test_a_blank_session_id_is_refused() -> None:
+    async with CodeModeProvider([sys.executable]) as provider:
+        with pytest.raises(ValueError, match="blank"):
+            await provider.open_session(Recorder(), " ")
