@@ -131,7 +131,10 @@
       // "outer/inner<" is the engine's guess at a function without a name.
       if (indexOf(name, "/") >= 0 || indexOf(name, "<") >= 0) name = "";
       // An error's own constructors made it; it was not thrown there.
-      if (count === 0 && name !== "" && makers[name] === true) continue;
+      if (count === 0 && makers[name] > 0) {
+        makers[name]--;
+        continue;
+      }
       text += "\n    at " + start + (name === "" ? place : name + " (" + place + ")");
       count++;
     }
@@ -143,7 +146,7 @@
       for (let p = getPrototypeOf(error); p !== null && p !== Error.prototype; p = getPrototypeOf(p)) {
         const maker = own(p, "constructor");
         const name = typeof maker === "function" ? own(maker, "name") : undefined;
-        if (typeof name === "string") makers[name] = true;
+        if (typeof name === "string") makers[name] = (makers[name] || 0) + 1;
       }
     } catch {}
     return makers;
@@ -174,7 +177,7 @@
     hide(function (object, above) {
       const makers = { __proto__: null };
       const name = typeof above === "function" ? own(above, "name") : undefined;
-      if (typeof name === "string") makers[name] = true;
+      if (typeof name === "string") makers[name] = 1;
       define(object, "stack", header(object) + frames(apply(stackOf.get, new Error(), []), makers), false);
     }),
     false,

@@ -1,4 +1,6 @@
-"""Cells without a host: an engine in a process of its own, and each script in a fork of it (see realm_harness.py)."""
+"""Cells without a host: an engine in a process of its own, and each script in a fork of it (see
+realm_harness.py).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ HERE = Path(__file__).resolve().parent
 
 
 class Ran:
-    """What one script did. `outcome` is None while the script would wait for ever; `died` is the status of a dead process."""
+    """What one script did. `outcome` is None while the script would wait for ever; `died` is the status of a
+    dead process.
+    """
 
     def __init__(self, answer: dict[str, Any]) -> None:
         assert "harness" not in answer, answer["harness"]

@@ -1,8 +1,9 @@
 """A process that loads the engine once and runs each scenario in a forked child, as a cell's process would.
 
-Started by conftest.py as ``python -I realm_harness.py REPOSITORY MODE``. MODE is `own` (single-threaded, the engine's own
-job queue), `loop` (PythonMonkey's job queue) or `late` (fork first, then load). A line of JSON in is a scenario, a line of
-JSON out is what happened. Time is virtual: timers fire in the order of their deadlines as soon as nothing else is to do.
+Started by conftest.py as ``python -I realm_harness.py REPOSITORY MODE``. MODE is `own` (single-threaded, the
+engine's own job queue), `loop` (PythonMonkey's job queue) or `late` (fork first, then load). A line of JSON
+in is a scenario, a line of JSON out is what happened. Time is virtual: timers fire in the order of their
+deadlines as soon as nothing else is to do.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import signal
 import struct
 import sys
+from typing import Any
 
 sys.path.insert(0, sys.argv[1])
 
@@ -29,9 +31,9 @@ class Cell:
 
     def __init__(self, memory: mmap.mmap) -> None:
         self.memory = memory
-        self.scenario: dict = {}
+        self.scenario: dict[str, Any] = {}
         self.events: list[list[str]] = []
-        self.items: list = []
+        self.items: list[Any] = []
         self.calls: list[str] = []
         self.timers: list[tuple[int, int]] = []
         self.now = 0
@@ -41,7 +43,7 @@ class Cell:
         self.reply = -1
 
     def emit(self, kind: str, text: str) -> None:
-        assert type(kind) is str and type(text) is str
+        assert (type(kind), type(text)) == (str, str)
         text.encode()  # well-formed
         if kind == "flush":
             self.read_output()
@@ -82,13 +84,13 @@ class Cell:
         result = json.loads(outcome) if outcome is not None else None
         self.send({"items": items, "events": self.events, "outcome": result, "flushes": self.flushes})
 
-    def send(self, answer: dict) -> None:
+    def send(self, answer: dict[str, Any]) -> None:
         data = json.dumps(answer).encode()
         while data:
             data = data[os.write(self.reply, data) :]
         os._exit(0)
 
-    def run(self, realm: Realm, scenario: dict) -> None:
+    def run(self, realm: Realm, scenario: dict[str, Any]) -> None:
         self.scenario = scenario
         tools = [{"name": name, "description": f"desc {name}"} for name in scenario.get("tools", ["echo", "fail"])]
         stored = {key: json.dumps(value) for key, value in scenario.get("stored", {}).items()}
@@ -108,7 +110,7 @@ class Cell:
             else:
                 self.finish(None)
 
-    def answer(self, call: str, tools: list) -> str:
+    def answer(self, call: str, tools: list[dict[str, str]]) -> str:
         serial, index, value = call.split(" ", 2)
         name = tools[int(index)]["name"]
         answers = self.scenario.get("answers", {})
@@ -122,7 +124,7 @@ def main() -> None:
     options = EngineOptions(native_jobs=mode != "loop", single_threaded=mode != "late")
     memory = mmap.mmap(-1, OUTPUT_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     cell = Cell(memory)
-    facts: dict = {"mode": mode}
+    facts: dict[str, Any] = {"mode": mode}
     realm = engine = None
     if mode == "late":
         preload()

@@ -1,5 +1,7 @@
 """The engine loads as it should, knows when it did not, and survives a fork in every mode."""
 
+# ruff: noqa: E501 - scripts and what they say stand on one line
+
 from __future__ import annotations
 
 import subprocess
@@ -101,7 +103,11 @@ def in_a_process(script: str) -> str:
     # PythonMonkey does not survive the end of the interpreter.
     ending = "\nimport os; sys.stdout.flush(); os._exit(0)"
     done = subprocess.run(
-        [sys.executable, "-I", "-c", preamble + script + ending], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-I", "-c", preamble + script + ending],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
