@@ -129,10 +129,7 @@ class Delegation:
             if task.cell.public_id != invocation.cell_id:
                 invocation = msgspec.structs.replace(invocation, cell_id=task.cell.public_id)
             value = await delegate.invoke_tool(invocation)
-            if not isinstance(value, Raw):
-                raise TypeError(f"a delegate's invoke_tool gives msgspec.Raw, not {type(value).__name__}")
-            # Checked here, for a host must end the whole connection over a frame that is not JSON.
-            return Success(ToolResult(_json_text.decode(value)))
+            return Success(ToolResult(_checked(value)))
         await delegate.notify(call.call_id, task.cell.public_id, call.text)
         return _delivered
 
@@ -152,6 +149,17 @@ class Delegation:
         except Exception:
             logger.exception("the delegate's cell_closed failed for cell %s", cell.public_id)
         cell.binding.cell_reported(cell)
+
+
+def _checked(value: Raw) -> Raw:
+    """A delegate's answer, which must be JSON: over a frame that is not a host must end the whole connection."""
+    if not isinstance(value, Raw):
+        raise TypeError(f"a delegate's invoke_tool gives msgspec.Raw, not {type(value).__name__}")
+    try:
+        str(value, "utf-8")
+        return _json_text.decode(value)
+    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
+        raise ToolError(f"the tool's answer is not JSON: {error}") from error
 
 
 def _message_of(error: Exception) -> str:
