@@ -301,7 +301,7 @@ class Conversation:
                 self._started(request, value.cell_id, what)
             case SessionReady():
                 self._opened(message.id, request, value.session_id, what)
-            case SessionClosed():
+            case _:
                 self._closed(message.id, request, value.session_id, what)
         if following is RequestState.ANSWERED:
             del self._requests[message.id]

@@ -140,7 +140,7 @@ class ResponseEnvelope(Struct, frozen=True, forbid_unknown_fields=True, rename="
                 return cls(yielded=response)
             case Terminated():
                 return cls(terminated=response)
-            case Result():
+            case _:
                 return cls(result=response)
 
     @property
