@@ -7,7 +7,8 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -99,7 +100,7 @@ class CellRunner:
         last = next(self._requests)
         host.request(last, method="session/shutdown", sessionId=session)
         host.receive_until(lambda m: m["type"] == "operation/response" and m["id"] == last, CASE_SECONDS)
-        return events
+        return _cancels_sorted(events, _is_cancel_event)
 
 
 class _CellRun:
@@ -200,6 +201,22 @@ def _notification_result(case: CellCase) -> Message:
     return {"status": "ok", "value": {"type": "notification/delivered"}}
 
 
+def _is_cancel_message(said: str) -> bool:
+    return said.startswith('{"type":"delegate/cancel"')
+
+
+def _is_cancel_event(event: list[Any]) -> bool:
+    return bool(event[0] == "cancelled")
+
+
+def _cancels_sorted(events: list[Any], is_cancel: Callable[[Any], bool]) -> list[Any]:
+    """The same events, each run of cancellations in a fixed order: which call is cancelled first is luck on the reference."""
+    ordered: list[Any] = []
+    for cancels, run in itertools.groupby(events, is_cancel):
+        ordered.extend(sorted(run) if cancels else run)
+    return ordered
+
+
 def _item(item: Message) -> Any:
     """A text item is its text; any other item stays an object."""
     if item.keys() == {"type", "text"} and item["type"] == "input_text":
@@ -231,7 +248,7 @@ def run_conversation(program: HostProgram, case: Conversation) -> Message:
         if ending.status != 0 or not case.hello:
             said.extend(_normal(payload) for payload in ending.messages)
         return {
-            "said": sorted(said) if case.unordered else said,
+            "said": sorted(said) if case.unordered else _cancels_sorted(said, _is_cancel_message),
             "status": ending.status,
             "stderr": _first_words(ending.stderr),
         }
@@ -285,14 +302,22 @@ def cell_runner(program: HostProgram) -> Iterator[CellRunner]:
 
 
 def run_all(program: HostProgram, cases: Sequence[tuple[str, Case]]) -> dict[str, Any]:
-    """The answers of many cases by their ids; a failure is an answer too."""
-    answers: dict[str, Any] = {}
-    with cell_runner(program) as runner:
-        for case_id, case in cases:
-            try:
-                answers[case_id] = (
-                    runner.run(case) if isinstance(case, CellCase) else run_conversation(program, case)
-                )
-            except AssertionError as failure:
-                answers[case_id] = {"failure": f"{type(failure).__name__}: {failure}"}
-    return answers
+    """The answers of many cases by their ids; a failure is an answer too.
+
+    Cells share one host process. Each conversation has its own, and as many go on side by side as there are processors.
+    """
+    talks = [(case_id, case) for case_id, case in cases if isinstance(case, Conversation)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool, cell_runner(program) as runner:
+        conversations = pool.map(lambda case: _attempt(run_conversation, program, case), [case for _, case in talks])
+        answers = {
+            case_id: _attempt(runner.run, case) for case_id, case in cases if isinstance(case, CellCase)
+        }
+        answers.update(zip([case_id for case_id, _ in talks], conversations, strict=True))
+    return {case_id: answers[case_id] for case_id, _ in cases}
+
+
+def _attempt(run: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return run(*arguments)
+    except AssertionError as failure:
+        return {"failure": f"{type(failure).__name__}: {failure}"}
