@@ -28,11 +28,12 @@
 
   const define = (object, name, value, enumerable) =>
     defineProperty(object, name, { __proto__: null, value, writable: true, configurable: true, enumerable });
-  const hide = (f) => {
+  const NAME = { __proto__: null, value: "" }, LENGTH = { __proto__: null, value: 0 };
+  const hide = (f, first) => {
     f.prototype = null; // an instance must not lead back to `f`
-    const bound = apply(bind, f, [undefined]);
-    defineProperty(bound, "name", { __proto__: null, value: "" });
-    defineProperty(bound, "length", { __proto__: null, value: 0 });
+    const bound = apply(bind, f, first === undefined ? [undefined] : [undefined, first]);
+    defineProperty(bound, "name", NAME);
+    defineProperty(bound, "length", LENGTH);
     return bound;
   };
 
@@ -47,6 +48,12 @@
   };
   const put = (kind, s) => {
     const length = s.length;
+    // Python copies a string of some length faster than a loop here does; a long one it would copy too often.
+    if (length > 2048 && length <= 1048576) {
+      emit(kind === TEXT ? "text" : "image", wellFormed(s));
+      at = words[0];
+      return;
+    }
     if (at + 4 + length <= SIZE) {
       let p = at + 4, seen = 0;
       for (let i = 0; i < length; i++) {
@@ -246,21 +253,20 @@
   // Tools
   const calls = { __proto__: null };
   let lastCall = 0;
-  const tool = (index) =>
-    hide(function (input) {
-      let text = "null";
-      if (input !== undefined) {
-        text = json(input);
-        if (text === undefined) throw NOT_JSON;
-        refuseLoneSurrogates(text);
-      }
-      const id = ++lastCall;
-      const promise = new Promise((resolve, reject) => {
-        calls[id] = { __proto__: null, resolve, reject };
-      });
-      emit("call", id + " " + index + " " + text);
-      return promise;
+  const callTool = function (index, input) {
+    let text = "null";
+    if (input !== undefined) {
+      text = json(input);
+      if (text === undefined) throw NOT_JSON;
+      refuseLoneSurrogates(text);
+    }
+    const id = ++lastCall;
+    const promise = new Promise((resolve, reject) => {
+      calls[id] = { __proto__: null, resolve, reject };
     });
+    emit("call", id + " " + index + " " + text);
+    return promise;
+  };
 
   // Timers
   const timers = { __proto__: null };
@@ -436,7 +442,7 @@
       rewind(); // the memory may be another one than at the last fork
       const list = parse(text), tools = {}, all = [];
       for (let i = 0; i < list.length; i++) {
-        define(tools, list[i].name, tool(i), true);
+        define(tools, list[i].name, hide(callTool, i), true);
         define(all, i, { name: list[i].name, description: list[i].description }, true);
       }
       define(G, "tools", tools, true);

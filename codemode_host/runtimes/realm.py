@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from codemode_host.runtimes import link
 from codemode_host.runtimes.engine import Engine, EngineError
 from codemode_host.runtimes.spidermonkey import FULFILLED, PENDING
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 FILE_NAME = "exec_main.mjs"
 EXIT_BROKEN = 70
 """Status of a process whose callback failed in a way that must not reach JavaScript."""
+EXIT_OUT_OF_MEMORY = 71
+"""Status of a process that could not copy what JavaScript had to say."""
 
 _HELPERS = "clearTimeout", "setTimeout", "text", "image", "store", "load", "notify", "yield_control", "exit"
 _MODULES = {
@@ -28,6 +31,7 @@ _MODULES = {
     "tools.js": ("tools", "ALL_TOOLS"),
 }
 
+_NO_PIECE_BELOW = 4096
 _NO_ERROR = '{"error":null,'
 _OUT_OF_MEMORY = '{"error":"out of memory","stored":{}}'
 
@@ -44,6 +48,7 @@ class Realm:
         self._engine = engine
         self._interface = interface = engine.interface
         self._emit = emit
+        self._output = output
         self._failed = False
         self._outcome = ""
         self.run_jobs = engine.run_jobs
@@ -111,8 +116,14 @@ class Realm:
                 self._outcome = str(text)
             elif kind == "failed":
                 self._failed = True
+            elif kind == "text":
+                self._put(link.TEXT_LATIN1, str(text))
+            elif kind == "image":
+                self._put(link.IMAGE_LATIN1, str(text))
             else:
                 self._emit(str(kind), str(text))
+        except MemoryError:
+            os._exit(EXIT_OUT_OF_MEMORY)
         except BaseException:  # noqa: BLE001 - an exception would tell JavaScript about this process
             os._exit(EXIT_BROKEN)
 
@@ -162,6 +173,27 @@ class Realm:
             root.object = 0  # they hold the rehearsal's tools
         return result
 
+    def _put(self, kind: int, text: str) -> None:
+        """Write an item into the output memory, as the prelude does for short and for very long ones."""
+        try:
+            data = text.encode("latin-1")
+        except UnicodeEncodeError:
+            data = text.encode("utf-16-le")
+            kind |= link.TEXT_UTF16
+        output, size = self._output, len(self._output)
+        at, start = int.from_bytes(output[:4], "little"), 0
+        while start < len(data):
+            if len(data) - start > size - at - 4 and size - at < _NO_PIECE_BELOW:
+                self._emit("flush", "")
+                at = link.OUTPUT_START
+            piece = data[start : start + ((size - at - 4) & ~3)]
+            start += len(piece)
+            header = len(piece) | kind << link.RECORD_KIND_SHIFT | (link.RECORD_MORE if start < len(data) else 0)
+            output[at : at + 4] = header.to_bytes(4, "little")
+            output[at + 4 : at + 4 + len(piece)] = piece
+            at = (at + 4 + len(piece) + 3) & ~3
+            output[:4] = at.to_bytes(4, "little")
+
     def _check(self, done: bool) -> None:
         if not done:
             self._take_failure()
@@ -199,4 +231,4 @@ def _read(name: str) -> bytes:
         return file.read()
 
 
-__all__ = ["EXIT_BROKEN", "FILE_NAME", "EngineError", "Realm"]
+__all__ = ["EXIT_BROKEN", "EXIT_OUT_OF_MEMORY", "FILE_NAME", "EngineError", "Realm"]

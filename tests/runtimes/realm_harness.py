@@ -12,6 +12,7 @@ import gc
 import json
 import mmap
 import os
+import resource
 import signal
 import struct
 import sys
@@ -156,6 +157,10 @@ def main() -> None:
                 scenario = json.loads(line)
                 if scenario.get("prepare"):
                     realm.prepare()
+                if "memory_limit" in scenario:
+                    with open("/proc/self/status") as status:
+                        data = next(int(row.split()[1]) for row in status if row.startswith("VmData:")) << 10
+                    resource.setrlimit(resource.RLIMIT_DATA, (data + scenario["memory_limit"],) * 2)
                 cell.run(realm, scenario)
             except BaseException as error:
                 cell.send({"harness": repr(error)})

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from codemode_host.runtimes.realm import EXIT_OUT_OF_MEMORY
+
 FILE = "exec_main.mjs"
 
 
@@ -224,6 +226,38 @@ def test_timers_do_not_keep_a_script_alive(run: Any) -> None:
 def test_exit_ends_at_once_from_anywhere_and_keeps_what_there_is(run: Any, source: str) -> None:
     ran = run("text('yes'); store('kept', [1]); notify('sent');" + source)
     assert (ran.error, ran.items, ran.stored, ran.notes("notify")) == (None, ["yes"], {"kept": [1]}, ["sent"])
+
+
+MEMORY = 48 << 20
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "const a = []; while (true) a.push(new Array(1000).fill(1.5))",
+        "const a = []; while (true) a.push(new Uint8Array(1e6))",
+        "await tools.echo('x'.repeat(9e7))",
+        "store('k', 'x'.repeat(2e7)); throw 1",
+    ],
+)
+def test_a_script_that_runs_out_of_memory_never_ends_well(run: Any, source: str) -> None:
+    ran = run("text('before');" + source, memory_limit=MEMORY)
+    assert ran.error == "out of memory"
+    assert ran.items == ["before"]
+
+
+def test_a_script_that_catches_it_goes_on(run: Any) -> None:
+    ran = run(
+        "const a = []; try { while (true) a.push(new Array(1000).fill(1.5)) } catch (e) { a.length = 0; text(e) }"
+        " text(await tools.echo('on'))",
+        memory_limit=MEMORY,
+    )
+    assert (ran.error, ran.items) == (None, ["out of memory", "on"])
+
+
+def test_what_cannot_be_copied_ends_the_process_with_a_status_of_its_own(run: Any) -> None:
+    ran = run("notify('x'.repeat(2e7)); text('no')", memory_limit=MEMORY)
+    assert ran.died == EXIT_OUT_OF_MEMORY
 
 
 def test_a_prepared_process_is_as_good_as_new(run: Any) -> None:
