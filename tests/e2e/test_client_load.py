@@ -1,0 +1,114 @@
+"""Many cells, many calls, large frames."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from msgspec import Raw
+
+from codemode_client import CodeModeProvider
+from codemode_protocol.errors import RequestTooLargeError
+from codemode_protocol.values import ExecuteRequest, InputText, Result, ToolInvocation, Yielded
+from tests.client.recorder import Recorder, definition
+
+MEBIBYTE = 1024 * 1024
+
+
+async def test_two_hundred_cells_live_at_once_all_end(host_command: list[str]) -> None:
+    release = trio.Event()
+
+    async def gate(_: ToolInvocation) -> Raw:
+        await release.wait()
+        return Raw(b"1")
+
+    recorder = Recorder(gate=gate)
+    async with CodeModeProvider(host_command) as provider, provider.session(recorder) as session:
+        results: list[str | None] = []
+
+        async def run() -> None:
+            response = await session.run("text(await tools.gate())", [definition("gate")])
+            assert isinstance(response, Result)
+            results.append(response.error_text)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(200):
+                nursery.start_soon(run)
+            await recorder.until(lambda: len(recorder.calls) == 200)
+            release.set()
+        assert results == [None] * 200
+        await recorder.until(lambda: len(recorder.closed) == 200)
+    assert recorder.errors == []
+
+
+async def test_ten_thousand_calls_in_flight_at_once_all_come_back(host_command: list[str]) -> None:
+    release = trio.Event()
+    waiting = 0
+
+    async def gate(invocation: ToolInvocation) -> Raw:
+        nonlocal waiting
+        waiting += 1
+        if waiting == 10_000:
+            release.set()
+        await release.wait()
+        return invocation.input
+
+    async with CodeModeProvider(host_command) as provider, provider.session(Recorder(gate=gate)) as session:
+        response = await session.run(
+            "const all = await Promise.all(Array.from({length: 10000}, (_, index) => tools.gate(index)));"
+            "text(all.every((value, index) => value === index))",
+            [definition("gate")],
+        )
+    assert response.content_items == [InputText("true")]
+
+
+async def test_twenty_megabytes_of_output_arrive_whole(host_command: list[str]) -> None:
+    async with CodeModeProvider(host_command) as provider, provider.session(Recorder()) as session:
+        response = await session.run("for (let i = 0; i < 20; i++) text(String(i % 10).repeat(1e6))")
+    assert [item.text for item in response.content_items if isinstance(item, InputText)] == [
+        str(index % 10) * 1_000_000 for index in range(20)
+    ]
+
+
+async def test_large_inputs_and_results_of_tools_pass_both_ways_at_once(host_command: list[str]) -> None:
+    async with CodeModeProvider(host_command) as provider, provider.session(Recorder()) as session:
+        response = await session.run(
+            "const big = 'x'.repeat(2e6);"
+            "const all = await Promise.all(Array.from({length: 8}, () => tools.echo(big)));"
+            "text(all.every(value => value === big))",
+            [definition("echo")],
+        )
+    assert response.content_items == [InputText("true")]
+
+
+async def test_a_source_that_does_not_fit_in_a_frame_fails_alone(host_command: list[str]) -> None:
+    async with CodeModeProvider(host_command) as provider, provider.session(Recorder()) as session:
+        started = await session.execute(ExecuteRequest("call", [], "yield_control(); text('still here')"))
+        assert isinstance(await started.initial_response(), Yielded | Result)
+        with pytest.raises(RequestTooLargeError, match="67108864"):
+            await session.execute(ExecuteRequest("call", [], "x" * (64 * MEBIBYTE)))
+        assert isinstance(await session.run("text(1)"), Result)
+
+
+async def test_a_tool_result_that_does_not_fit_in_a_frame_is_a_rejection(host_command: list[str]) -> None:
+    async def big(_: ToolInvocation) -> Raw:
+        return Raw(b'"%s"' % (b"x" * (64 * MEBIBYTE)))
+
+    async with CodeModeProvider(host_command) as provider, provider.session(Recorder(big=big)) as session:
+        response = await session.run("try { await tools.big() } catch (e) { text(String(e)) }", [definition("big")])
+        (item,) = response.content_items
+        assert isinstance(item, InputText)
+        assert "exceeds" in item.text
+        assert isinstance(await session.run("text(1)"), Result)
+
+
+async def test_three_hundred_cells_one_after_the_other_are_all_reported(host_command: list[str]) -> None:
+    recorder = Recorder()
+    async with CodeModeProvider(host_command) as provider, provider.session(recorder) as session:
+        for _ in range(300):
+            await session.run("text(1)")
+        await recorder.until(lambda: len(recorder.closed) == 300)
+        binding = session._binding
+        assert binding is not None
+        assert binding.cells == {}
+        assert binding.driver._operations == {}
+        assert binding.driver._initial == {}
