@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,7 +19,7 @@ from tests.protocol.conversations import Conversation
 from tests.protocol.strategies import client_messages, cuts, host_messages
 from tests.protocol.wire import CLIENT_WIRE, HOST_WIRE, Connection, tell
 
-LONG = settings(max_examples=int(os.environ.get("FUZZ_EXAMPLES", "20000")), deadline=None)
+LONG = settings(max_examples=20_000)
 
 
 def hear(connection: Connection, *pieces: bytes) -> None:

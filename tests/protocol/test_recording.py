@@ -99,7 +99,7 @@ def test_a_transcript_says_who_said_what_when(framing: Any) -> None:
     assert lines[1].startswith("    0.000001  client > host    connection/hello\n              {")
     assert lines[4].startswith("    0.003001  client   < host  operation/response  [after 1.000 ms]")
     assert lines[8].startswith("    0.007001  client > host    delegate/response  [after 1.000 ms]")
-    assert lines[9].endswith("… (429 bytes)")
+    assert lines[9].endswith("… (479 bytes)")
     assert lines[10].startswith("    0.009001  client   < host  cell/closed\n")
 
 
