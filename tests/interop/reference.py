@@ -1,7 +1,7 @@
 """Where the reference host is: a program that a variable names, or the one in a package that npm fetches.
 
-The package is large and not ours, so it is never part of this repository: the host alone is kept in `.reference/`, which
-git ignores, and only when its bytes are the ones that the recording was made with.
+The package is large and not ours, so it is never part of this repository: the host alone is kept in `.reference/`,
+which git ignores, and only when its bytes are the ones that the recording was made with.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def reference_host() -> Path:
 def _fetch(kept: Path) -> None:
     npm = shutil.which("npm")
     if npm is None:
-        raise ReferenceMissing(f"npm is not installed, so {PACKAGE} cannot be fetched; or let {VARIABLE} name the program")
+        raise ReferenceMissing(
+            f"npm is not installed, so {PACKAGE} cannot be fetched; or let {VARIABLE} name the program"
+        )
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=FOLDER) as scratch:
         try:

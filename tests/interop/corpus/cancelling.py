@@ -1,5 +1,7 @@
 """`operation/cancel`: only a wait can be taken back, and what it would have been given is kept for the next one."""
 
+# ruff: noqa: E501 (a script, or the steps of a conversation, read best in one line)
+
 from __future__ import annotations
 
 from tests.interop.differential.cases import Message, talk

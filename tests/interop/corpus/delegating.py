@@ -1,5 +1,7 @@
 """Calls out of a cell: their ids and order, odd answers, late answers, numbers and texts that pass through."""
 
+# ruff: noqa: E501 (a script, or the steps of a conversation, read best in one line)
+
 from __future__ import annotations
 
 from typing import Any
@@ -38,7 +40,16 @@ def raw_result(delegate_id: int, result: str) -> Raw:
 
 def passed_on(name: str, result: str) -> Any:
     """A result that the script shows and hands to the next tool."""
-    return talk(name, *OPEN, send(run("const r = await tools.t(); text(r); await tools.u(r)")), asked(1), raw_result(1, result), asked(2), send(answered(2, None)), closed())
+    return talk(
+        name,
+        *OPEN,
+        send(run("const r = await tools.t(); text(r); await tools.u(r)")),
+        asked(1),
+        raw_result(1, result),
+        asked(2),
+        send(answered(2, None)),
+        closed(),
+    )
 
 
 CASES = (

@@ -1,5 +1,7 @@
 """What the text of a failed cell is: thrown values of every kind, syntax errors, frames, errors from timers and jobs."""
 
+# ruff: noqa: E501 (a script, or the steps of a conversation, read best in one line)
+
 from __future__ import annotations
 
 from tests.interop.differential.cases import Tool, cell
@@ -124,10 +126,17 @@ CASES = (
     cell("no-message", "throw new Error()"),
     cell("multi-line-message", "throw new Error('one\\ntwo')"),
     cell("name-changed", "const e = new Error('x'); e.name = 'Renamed'; throw e"),
-    cell("named-subclass", "class E extends Error { constructor(m) { super(m); this.name = 'CustomError'; } } throw new E('x')"),
+    cell(
+        "named-subclass",
+        "class E extends Error { constructor(m) { super(m); this.name = 'CustomError'; } } throw new E('x')",
+    ),
     cell("stack-replaced", "const e = new Error('x'); e.stack = 'my own stack'; throw e", error="text"),
     cell("stack-emptied", "const e = new Error('x'); e.stack = ''; throw e", error="text"),
-    cell("stack-forged", "const e = new Error('x'); e.stack = 'Error: x\\n    at evil (file:///a:1:1)'; throw e", error="text"),
+    cell(
+        "stack-forged",
+        "const e = new Error('x'); e.stack = 'Error: x\\n    at evil (file:///a:1:1)'; throw e",
+        error="text",
+    ),
     cell("stack-is-a-number", "const e = new Error('x'); e.stack = 5; throw e"),
     cell("aggregate", "throw new AggregateError([new Error('a')], 'agg')"),
     cell("promise-any", "await Promise.any([Promise.reject(1)])"),
@@ -138,7 +147,11 @@ CASES = (
         for name, source in FAILING.items()
         if "const " not in source and "class " not in source and "let " not in source and "`" not in source
     ),
-    *(cell(f"syntax-{name}", f"text('before');\n{source}") for name, source in SYNTAX.items() if name != "html-comment"),
+    *(
+        cell(f"syntax-{name}", f"text('before');\n{source}")
+        for name, source in SYNTAX.items()
+        if name != "html-comment"
+    ),
     cell("syntax-html-comment", SYNTAX["html-comment"]),
     *(cell(f"frame-{name}", source, tools=(Tool("echo"),), error="frame") for name, source in FRAMES.items()),
     cell("stack-overflow", "function down() { down(); } try { down(); } catch (e) { text(e instanceof Error); }"),
@@ -146,8 +159,14 @@ CASES = (
     cell("unhandled-rejection-is-nothing", "Promise.reject(new Error('unhandled')); text('fine')"),
     cell("unhandled-rejection-later", "Promise.reject(1); await new Promise(r => setTimeout(r, 5)); text('fine')"),
     cell("error-in-a-job-is-nothing", "Promise.resolve().then(() => { throw new Error('x'); }); text('fine')"),
-    cell("async-timer-rejection-is-nothing", "setTimeout(async () => { throw 1; }, 1); await new Promise(r => setTimeout(r, 10)); text('fine')"),
+    cell(
+        "async-timer-rejection-is-nothing",
+        "setTimeout(async () => { throw 1; }, 1); await new Promise(r => setTimeout(r, 10)); text('fine')",
+    ),
     cell("timer-string", "setTimeout(() => { throw 'timer'; }, 1); await new Promise(() => {})"),
-    cell("timer-error-while-awaiting", "setTimeout(() => { throw 'timer'; }, 1); await new Promise(r => setTimeout(r, 50)); text('never')"),
+    cell(
+        "timer-error-while-awaiting",
+        "setTimeout(() => { throw 'timer'; }, 1); await new Promise(r => setTimeout(r, 50)); text('never')",
+    ),
     cell("timer-error-after-the-end", "setTimeout(() => { throw 'timer'; }, 0); text('end')"),
 )

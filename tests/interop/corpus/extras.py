@@ -1,5 +1,7 @@
 """Helpers that the reference has beyond the protocol page: audio, generatedImage, content, as_settled, stream_settled."""
 
+# ruff: noqa: E501 (a script, or the steps of a conversation, read best in one line)
+
 from __future__ import annotations
 
 from tests.interop.corpus.helpers import PNG, caught
@@ -53,12 +55,24 @@ CASES = (
     *(cell(f"audio-{name}", caught(f"audio({value})")) for name, value in AUDIO.items()),
     *(cell(f"generated-image-{name}", caught(f"generatedImage({value})")) for name, value in GENERATED.items()),
     *(cell(f"content-{name}", caught(f"content({value})")) for name, value in BLOCKS.items()),
-    cell("as-settled-order", "for await (const r of as_settled([new Promise(f => setTimeout(f, 30, 0)), 2, Promise.reject('no')])) text(r)"),
-    cell("as-settled-map", "for await (const r of as_settled(new Map([['a', 1], ['b', Promise.reject('no')]]))) text(r)"),
+    cell(
+        "as-settled-order",
+        "for await (const r of as_settled([new Promise(f => setTimeout(f, 30, 0)), 2, Promise.reject('no')])) text(r)",
+    ),
+    cell(
+        "as-settled-map", "for await (const r of as_settled(new Map([['a', 1], ['b', Promise.reject('no')]]))) text(r)"
+    ),
     cell("as-settled-empty", "for await (const r of as_settled([])) text(r); text('end')"),
-    cell("as-settled-tools", "for await (const r of as_settled([tools.echo(1), tools.echo(2)])) text(r.index)", tools=(Tool("echo"),)),
+    cell(
+        "as-settled-tools",
+        "for await (const r of as_settled([tools.echo(1), tools.echo(2)])) text(r.index)",
+        tools=(Tool("echo"),),
+    ),
     cell("as-settled-left-early", "for await (const r of as_settled([1, 2, 3])) { text(r); break; } text('end')"),
-    cell("stream-settled", "await stream_settled([1, Promise.reject('no')], async r => { await null; text(r); }); text('end')"),
+    cell(
+        "stream-settled",
+        "await stream_settled([1, Promise.reject('no')], async r => { await null; text(r); }); text('end')",
+    ),
     cell("stream-settled-throws", "await stream_settled([1, 2], r => { throw 'stop ' + r.index; })", error="text"),
     cell("stream-settled-needs-a-callback", "await stream_settled([1])"),
 )

@@ -1,5 +1,7 @@
 """Handshakes: what is accepted, what is rejected with status 0, and what ends the host with an error."""
 
+# ruff: noqa: E501 (a script, or the steps of a conversation, read best in one line)
+
 from __future__ import annotations
 
 from typing import Any

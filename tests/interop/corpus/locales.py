@@ -1,11 +1,51 @@
 """Intl and the methods that depend on a locale: every locale's data is there, and the default is en-US in UTC."""
 
+# ruff: noqa: E501 (a script, or the steps of a conversation, read best in one line)
+
 from __future__ import annotations
 
 from tests.interop.differential.cases import cell
 
-NUMBERS = ("de-DE", "fr-FR", "en-IN", "hi-IN", "ar-EG", "fa-IR", "ja-JP", "sv-SE", "pl-PL", "ru-RU", "pt-PT", "th-TH-u-nu-thai", "bn-BD", "sw-KE", "is-IS", "et-EE")
-DATES = ("de", "fr", "es", "ja", "ko", "zh-CN", "zh-TW", "ru", "tr", "vi", "el", "hu", "cs", "fi", "uk", "nl", "it", "da", "ro", "id")
+NUMBERS = (
+    "de-DE",
+    "fr-FR",
+    "en-IN",
+    "hi-IN",
+    "ar-EG",
+    "fa-IR",
+    "ja-JP",
+    "sv-SE",
+    "pl-PL",
+    "ru-RU",
+    "pt-PT",
+    "th-TH-u-nu-thai",
+    "bn-BD",
+    "sw-KE",
+    "is-IS",
+    "et-EE",
+)
+DATES = (
+    "de",
+    "fr",
+    "es",
+    "ja",
+    "ko",
+    "zh-CN",
+    "zh-TW",
+    "ru",
+    "tr",
+    "vi",
+    "el",
+    "hu",
+    "cs",
+    "fi",
+    "uk",
+    "nl",
+    "it",
+    "da",
+    "ro",
+    "id",
+)
 
 EXPRESSIONS = {
     "default-number": "(1234567.891).toLocaleString()",
@@ -60,7 +100,10 @@ EXPRESSIONS = {
 CASES = (
     *(cell(f"number-{locale}", f"text((-1234567.891).toLocaleString('{locale}'))") for locale in NUMBERS),
     *(
-        cell(f"date-{locale}", f"text(new Date(Date.UTC(2024, 1, 29, 15, 4, 5)).toLocaleDateString('{locale}', {{dateStyle: 'full', timeZone: 'UTC'}}))")
+        cell(
+            f"date-{locale}",
+            f"text(new Date(Date.UTC(2024, 1, 29, 15, 4, 5)).toLocaleDateString('{locale}', {{dateStyle: 'full', timeZone: 'UTC'}}))",
+        )
         for locale in DATES
     ),
     *(cell(name, f"text({value})") for name, value in EXPRESSIONS.items()),

@@ -1,5 +1,7 @@
 """Messages that cannot be decoded end the connection with status 1; what is unusual but legal does not."""
 
+# ruff: noqa: E501 (a script, or the steps of a conversation, read best in one line)
+
 from __future__ import annotations
 
 from typing import Any
@@ -73,7 +75,10 @@ FATAL_FRAMES = {
     "method-missing": '{"type":"operation/request","id":1,"request":{"sessionId":"s"}}',
     "open-without-session": '{"type":"operation/request","id":1,"request":{"method":"session/open"}}',
     "open-unknown-field": '{"type":"operation/request","id":1,"request":{"method":"session/open","sessionId":"s","cellId":"1"}}',
-    "nested-too-deep": '{"type":"delegate/response","id":1,"result":{"status":"ok","value":{"type":"tool/result","result":' + "[" * 200 + "]" * 200 + "}}}",
+    "nested-too-deep": '{"type":"delegate/response","id":1,"result":{"status":"ok","value":{"type":"tool/result","result":'
+    + "[" * 200
+    + "]" * 200
+    + "}}}",
     "response-without-result": '{"type":"delegate/response","id":1}',
     "response-without-id": '{"type":"delegate/response","result":{"status":"error","message":"m"}}',
 }
@@ -97,7 +102,16 @@ IDS = {
 
 LEGAL_IDS = {"zero", "negative", "beyond-32-bits", "beyond-doubles", "largest", "smallest"}
 
-SESSIONS = {"empty": "", "blank": " ", "newline": "\n", "number": 5, "null": None, "unicode": "ünï ☃\u0000\n\u2028😀", "long": "s" * 1000, "spaces-around": " s "}
+SESSIONS = {
+    "empty": "",
+    "blank": " ",
+    "newline": "\n",
+    "number": 5,
+    "null": None,
+    "unicode": "ünï ☃\u0000\n\u2028😀",
+    "long": "s" * 1000,
+    "spaces-around": " s ",
+}
 
 LEGAL_SESSIONS = {"unicode", "long", "spaces-around"}
 
@@ -120,7 +134,10 @@ RESULTS: dict[str, Any] = {
 }
 
 TOOLS: dict[str, Any] = {
-    **{f"without-{name}": tool(**{name: ...}) for name in ("name", "tool_name", "description", "kind", "input_schema", "output_schema")},
+    **{
+        f"without-{name}": tool(**{name: ...})
+        for name in ("name", "tool_name", "description", "kind", "input_schema", "output_schema")
+    },
     **{f"{name}-null": tool(**{name: None}) for name in ("name", "tool_name", "description", "kind")},
     "kind-unknown": tool(kind="other"),
     "unknown-field": tool(more=1),
@@ -143,6 +160,12 @@ ACCEPTED_TOOLS = {
     "schema-of-any-kind",
     "schema-object",
 }
+
+
+def changed(field: str, value: Any) -> dict[str, Any]:
+    """An execute in which one field of its request is replaced, or left out (`...`)."""
+    fields: dict[str, Any] = {field: value}
+    return execute(2, "", **fields)
 
 
 def with_tool(value: Any) -> dict[str, Any]:
@@ -187,8 +210,8 @@ CASES = (
     opened("wait-yield-time-too-large", send(wait(2, "1", 2**64))),
     opened("wait-unknown-field", send(wait(2, "1", 1, more=1))),
     opened("wait-without-request", send(request(2, method="session/wait", sessionId="s"))),
-    *(opened(f"execute-without-{field}", send(execute(2, "", **{field: ...}))) for field in ("tool_call_id", "enabled_tools")),
-    *(opened(f"execute-{field}-null", send(execute(2, "", **{field: None}))) for field in ("tool_call_id", "enabled_tools")),
+    *(opened(f"execute-without-{field}", send(changed(field, ...))) for field in ("tool_call_id", "enabled_tools")),
+    *(opened(f"execute-{field}-null", send(changed(field, None))) for field in ("tool_call_id", "enabled_tools")),
     opened("execute-without-source", send(execute(2, ...))),
     opened("execute-source-null", send(execute(2, None))),
     opened("execute-source-number", send(execute(2, 5))),

@@ -1,5 +1,7 @@
 """Values of the language: what scripts compute, shown as text. Engine-neutral by choice: no engine's wording is in here."""
 
+# ruff: noqa: E501 (a script, or the steps of a conversation, read best in one line)
+
 from __future__ import annotations
 
 from tests.interop.differential.cases import cell

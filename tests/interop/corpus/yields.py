@@ -1,5 +1,7 @@
 """Yielding and waiting: who is answered when, with which part of the output."""
 
+# ruff: noqa: E501 (a script, or the steps of a conversation, read best in one line)
+
 from __future__ import annotations
 
 from tests.interop.differential.cases import Message, Pause, UntilAll, talk
@@ -33,15 +35,15 @@ def yield_now(request_id: int) -> Message:
 
 
 CASES = (
-    talk("deadline", *OPEN, send(run(f"text('a'); {NEVER}", 50)), initial(2), send(wait(3, yield_time_ms=20)), reply(3)),
-    talk("deadline-of-a-loop", *OPEN, send(run("text('a'); while (true) {}", 300)), initial(2), send(wait(3, yield_time_ms=20)), reply(3), send(terminate(4)), closed()),
+    talk("deadline", *OPEN, send(run(f"text('a'); {NEVER}", 700)), initial(2), send(wait(3, yield_time_ms=20)), reply(3)),
+    talk("deadline-of-a-loop", *OPEN, send(run("text('a'); while (true) {}", 700)), initial(2), send(wait(3, yield_time_ms=20)), reply(3), send(terminate(4)), closed()),
     talk("deadline-zero", *OPEN, send(run(f"text('a'); {NEVER}", 0)), initial(2)),
     talk("deadline-zero-then-result", *OPEN, send(run("text('a')", 0)), initial(2), send(wait(3)), closed(), send(wait(4)), reply(4)),
     talk("deadline-zero-then-error", *OPEN, send(run("text('a'); throw 'x'", 0)), initial(2), send(wait(3)), closed()),
     talk("deadline-zero-then-syntax-error", *OPEN, send(run("import 'nope'", 0)), initial(2), send(wait(3)), closed()),
     talk("deadline-zero-then-exit", *OPEN, send(run("text('a'); exit()", 0)), initial(2), send(wait(3)), closed()),
     talk("wait-zero-of-a-running-cell", *OPEN, send(run(f"text('a'); yield_control(); text('b'); notify('n'); {NEVER}")), initial(2), asked(1), send(wait(3, yield_time_ms=0)), reply(3), send(wait(4, yield_time_ms=0)), reply(4)),
-    talk("wait-zero-of-a-finished-cell", *OPEN, send(run("text('a')", 0)), initial(2), Pause(0.4), send(wait(3, yield_time_ms=0)), closed()),
+    talk("wait-zero-of-a-finished-cell", *OPEN, send(run("text('a'); tools.t()", 0)), withdrawn(1), send(wait(3, yield_time_ms=0)), closed()),
     talk("wait-does-not-answer-for-output-alone", *OPEN, send(run(f"yield_control(); text('a'); await tools.t(); text('b'); notify('n'); {NEVER}")), initial(2), asked(1), send(wait(3, yield_time_ms=700)), send(answered(1, None)), asked(2), reply(3)),
     talk("wait-for-the-end", *OPEN, send(run("yield_control(); await tools.t(); text('end')")), asked(1), send(wait(3), answered(1, None)), closed()),
     talk("wait-for-a-failure", *OPEN, send(run("yield_control(); await tools.t(); text('a'); throw 'x'")), asked(1), send(wait(3), answered(1, None)), closed()),
@@ -63,11 +65,11 @@ CASES = (
     talk("missing-cells", *OPEN, send(wait(2, "1")), reply(2), send(wait(3, "zz ü")), reply(3), send(wait(4, "-1")), reply(4), send(wait(5, "01")), reply(5)),
     talk("cell-of-another-session", *OPEN, send(open_session(7, "other")), reply(7), send(run(f"yield_control(); {NEVER}")), initial(2), send(wait(3, "1", session="other")), reply(3)),
     talk("wait-after-the-result", *OPEN, send(run("text('a')")), closed(), send(wait(3)), reply(3), send(terminate(4)), reply(4)),
-    talk("two-waits-on-a-finished-cell", *OPEN, send(run("text('a')", 0)), initial(2), Pause(0.4), send(wait(3), wait(4)), UntilAll((closed(), reply(4))), send(wait(5)), reply(5), unordered=True),
+    talk("two-waits-on-a-finished-cell", *OPEN, send(run("text('a'); tools.t()", 0)), withdrawn(1), send(wait(3), wait(4)), UntilAll((closed(), reply(4))), send(wait(5)), reply(5), unordered=True),
     talk("output-is-given-once", *OPEN, send(run("text('a'); yield_control(); text('b'); await tools.t(); text('c'); await tools.u(); text('d')")), asked(1), send(wait(3, yield_time_ms=200)), reply(3), send(answered(1, None)), asked(2), send(wait(4, yield_time_ms=200)), reply(4), send(wait(5), answered(2, None)), closed()),
     talk("yield-asked-by-the-client", *OPEN, send(run(f"text('a'); notify('n'); {NEVER}")), asked(1), send(yield_now(2)), initial(2), send(wait(3)), send(yield_now(3)), reply(3)),
     talk("yield-asked-for-nothing", send(yield_now(5)), *OPEN, send(run(f"yield_control(); {NEVER}")), initial(2), send(yield_now(2), yield_now(1)), send(wait(3, yield_time_ms=100)), reply(3)),
-    talk("finishing-does-not-yield", *OPEN, send(run("text('a'); notify('n')", 400)), asked(1), Pause(0.8), send(delivered(1)), closed()),
+    talk("finishing-does-not-yield", *OPEN, send(run("text('a'); notify('n')", 700)), asked(1), Pause(1.2), send(delivered(1)), closed()),
     talk("finishing-answers-the-first-wait", *OPEN, send(run("yield_control(); text('a'); notify('n')")), asked(1), Pause(0.3), send(wait(3, yield_time_ms=50)), Pause(0.3), send(delivered(1)), closed(), send(wait(4)), reply(4)),
     talk("stuck-on-a-notification", *OPEN, send(run("notify('n'); text('a')")), asked(1), send(delivered(1)), closed()),
 )  # fmt: skip

@@ -12,8 +12,8 @@ from typing import Any, Literal
 Message = dict[str, Any]
 
 ErrorLevel = Literal["class", "frame", "text"]
-"""How an error text of a cell is compared: `class` compares the name on its first line (the engines word their messages
-differently), `frame` compares also the position of the first frame, `text` compares everything."""
+"""How an error text of a cell is compared: `class` compares the name on its first line (the engines word their
+messages differently), `frame` compares also the position of the first frame, `text` compares everything."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ Answer = Reply | Value | Failure
 class CellCase:
     """Scripts that run one after the other in a session of their own; what they do is the answer.
 
-    `answers` gives, per canonical tool name, what its calls get: one answer for all of them, or one after the other (the
-    last one stays). A tool that is not named echoes its input.
+    `answers` gives, per canonical tool name, what its calls get: one answer for all of them, or one after the other
+    (the last one stays). A tool that is not named echoes its input.
     """
 
     name: str
@@ -130,9 +130,9 @@ Step = Send | Raw | Until | UntilAll | Pause | CloseInput
 class Conversation:
     """A connection from its first byte to the host's end: what the host says, its exit status, whether it complains.
 
-    `hello` false leaves out the handshake. `unordered` compares the messages as a set, where the order among several cells
-    is nobody's promise. What a host that ends well still says after its input ended is left out, unless there is no
-    handshake: whether a message that was under way gets through is luck.
+    `hello` false leaves out the handshake. `unordered` compares the messages as a set, where the order among several
+    cells is nobody's promise. What a host that ends well still says after its input ended is left out, unless there is
+    no handshake: whether a message that was under way gets through is luck.
     """
 
     name: str

@@ -25,8 +25,8 @@ def _cell(level: ErrorLevel, ours: Any, reference: Any) -> list[str]:
         return [] if ours == reference else [f"ours {ours!r}, reference {reference!r}"]
     found = []
     for at in range(max(len(ours), len(reference))):
-        mine = ours[at] if at < len(ours) else ["nothing"]
-        theirs = reference[at] if at < len(reference) else ["nothing"]
+        mine: list[Any] = ours[at] if at < len(ours) else ["nothing"]
+        theirs: list[Any] = reference[at] if at < len(reference) else ["nothing"]
         if mine[0] == "result" and theirs[0] == "result":
             if mine[1] != theirs[1]:
                 found.append(f"items: {_first_difference(mine[1], theirs[1])}")
@@ -71,6 +71,6 @@ def _conversation(ours: Any, reference: Any) -> list[str]:
             found.append(f"message {at}: ours {mine[:400]}, reference {theirs[:400]}")
     if ours["status"] != reference["status"]:
         found.append(f"exit status: ours {ours['status']}, reference {reference['status']}")
-    if ours["status"] == 1 and len(ours["stderr"].splitlines()) == 0:
-        found.append("failed without a word on standard error")
+    if ours["status"] == 1 and len(ours["stderr"].splitlines()) != 1:
+        found.append(f"not one line on standard error: {ours['stderr']!r}")
     return found

@@ -6,6 +6,7 @@ sends, so it shares no code with what it tests. One frame is a 4-byte little-end
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import struct
@@ -122,10 +123,8 @@ class HostProcess:
         """End the host's input."""
         stdin = self._process.stdin
         assert stdin is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):
             stdin.close()
-        except BrokenPipeError:
-            pass
 
     def receive_bytes(self, timeout: float = 10.0) -> bytes:
         """The payload of the next frame. Raises DriverTimeout or HostEnded."""

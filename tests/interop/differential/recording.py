@@ -36,12 +36,14 @@ class Recording:
         """The reference's answer to a case, shortened. Raises NotRecorded."""
         entry = self.entries.get(case_id)
         if entry is None or entry["case"] != case.digest():
-            raise NotRecorded(f"{case_id} is not recorded as it is now: run python tests/interop/record.py --only {case_id}")
+            raise NotRecorded(
+                f"{case_id} is not recorded as it is now: python tests/interop/record.py --only {case_id}"
+            )
         return entry["answer"]
 
 
 def shortened(value: Any) -> Any:
-    """An answer with its long texts replaced by length and digest: equal answers stay equal, and the file stays readable."""
+    """An answer with its long texts replaced by length and digest: equal answers stay equal, the file stays small."""
     match value:
         case str() if len(value) > LONG:
             digest = hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:16]
@@ -63,7 +65,8 @@ def shortened(value: Any) -> Any:
 def write(reference: Mapping[str, str], entries: Mapping[str, Any]) -> None:
     """Write the file anew, one line for each case."""
     lines = [
-        f"    {json.dumps(case_id)}: {json.dumps(shortened(entry), ensure_ascii=True)}" for case_id, entry in entries.items()
+        f"    {json.dumps(case_id)}: {json.dumps(shortened(entry), ensure_ascii=True)}"
+        for case_id, entry in entries.items()
     ]
     head = json.dumps(dict(reference))
     RECORDED.write_text(

@@ -1,4 +1,4 @@
-"""Runs cases against a host program and gives normalised answers, as plain JSON values that can be kept and compared."""
+"""Runs cases against a host program. The answers are normalised JSON values that can be kept and compared."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ TIMING = re.compile(r',"(?:code_mode_host_duration_ns|result_buffered_for_ns)":\
 """The reference's timing fields: they come last in their objects, and differ from run to run."""
 
 CellAnswer = list[list[Any]]
-"""The events of a cell case in their order: `["call", …]`, `["notify", text]`, `["yielded", items]`, `["result", items,
-error]` and so on."""
+"""The events of a cell case in their order: `["call", …]`, `["notify", text]`, `["yielded", items]`,
+`["result", items, error]` and so on."""
 
 
 @dataclass(frozen=True)
@@ -169,9 +169,7 @@ class _CellRun:
         call = request["invocation"]
         name = call["tool_name"]["name"]
         self._calls[delegate_id] = call["runtime_tool_call_id"]
-        self._events.append(
-            ["call", call["runtime_tool_call_id"], call["tool_name"], call["tool_kind"], call["input"]]
-        )
+        self._events.append(["call", call["runtime_tool_call_id"], call["tool_name"], call["tool_kind"], call["input"]])
         answer = self._answer(name)
         if answer is Reply.WRONG_KIND:
             self._reply(delegate_id, {"status": "ok", "value": {"type": "notification/delivered"}})
@@ -210,10 +208,11 @@ def _is_cancel_event(event: list[Any]) -> bool:
 
 
 def _cancels_sorted(events: list[Any], is_cancel: Callable[[Any], bool]) -> list[Any]:
-    """The same events, each run of cancellations in a fixed order: which call is cancelled first is luck on the reference."""
+    """The same events, each run of cancellations sorted: which call is cancelled first is luck on the reference."""
     ordered: list[Any] = []
     for cancels, run in itertools.groupby(events, is_cancel):
-        ordered.extend(sorted(run) if cancels else run)
+        found = list(run)
+        ordered.extend(sorted(found) if cancels else found)
     return ordered
 
 
@@ -225,7 +224,7 @@ def _item(item: Message) -> Any:
 
 
 def run_conversation(program: HostProgram, case: Conversation) -> Message:
-    """What the host said and how it ended. Raises DriverTimeout, or HostEnded when a message that was waited for never came."""
+    """What the host said and how it ended. Raises DriverTimeout, or HostEnded when a message never came."""
     with program.start() as host:
         said: list[str] = []
         if case.hello:
@@ -287,7 +286,7 @@ def _normal(payload: bytes) -> str:
 
 def _first_words(stderr: str) -> str:
     """Standard error without stack traces and the reference's time-stamped warnings."""
-    text = stderr.split("\n\nStack backtrace")[0]
+    text = stderr.partition("\n\nStack backtrace")[0]
     return re.sub(r"(?m)^\S+Z +WARN .*\n?", "", text).strip()
 
 
@@ -309,9 +308,7 @@ def run_all(program: HostProgram, cases: Sequence[tuple[str, Case]]) -> dict[str
     talks = [(case_id, case) for case_id, case in cases if isinstance(case, Conversation)]
     with ThreadPoolExecutor(os.cpu_count()) as pool, cell_runner(program) as runner:
         conversations = pool.map(lambda case: _attempt(run_conversation, program, case), [case for _, case in talks])
-        answers = {
-            case_id: _attempt(runner.run, case) for case_id, case in cases if isinstance(case, CellCase)
-        }
+        answers = {case_id: _attempt(runner.run, case) for case_id, case in cases if isinstance(case, CellCase)}
         answers.update(zip([case_id for case_id, _ in talks], conversations, strict=True))
     return {case_id: answers[case_id] for case_id, _ in cases}
 
