@@ -136,17 +136,20 @@ class Host:
 
     async def serve(self) -> None:
         """Returns at the end of input. Raises HostStopped or RemoteProtocolError."""
-        async with trio.open_nursery() as self.nursery:
+        async with trio.open_nursery() as engines:
             self.pool = RuntimePool(
-                self._zygote, self.nursery, spares=self.limits.spare_runtimes, on_failure=self._zygote_failed
+                self._zygote, engines, spares=self.limits.spare_runtimes, on_failure=self._zygote_failed
             )
-            self.nursery.start_soon(self.pool.serve)
+            engines.start_soon(self.pool.serve)
             self.pool.replenish()
             try:
-                await self._read()
+                # The cells' tasks end before their runtimes do: whoever is killed at the end is nobody's panic.
+                async with trio.open_nursery() as self.nursery:
+                    await self._read()
+                    self.nursery.cancel_scope.cancel()
             finally:
                 await self.pool.aclose()
-                self.nursery.cancel_scope.cancel()
+                engines.cancel_scope.cancel()
         self.pool.close()
 
     # ---------------------------------------------------------------------------------------------- bytes in and out

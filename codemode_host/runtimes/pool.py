@@ -182,19 +182,25 @@ class RuntimePool:
     async def serve(self) -> None:
         """Listen to the zygote until it ends."""
         self._nursery.start_soon(self._read_stderr)
-        while True:
-            await trio.lowlevel.wait_readable(self._control)
+        try:
             while True:
-                try:
-                    packet = self._control.recv(link.CONTROL.size)
-                except BlockingIOError:
-                    break
-                except ConnectionResetError:
-                    packet = b""
-                if not packet:
-                    self._zygote_ended()
-                    return
-                self._heard(*link.CONTROL.unpack(packet))
+                await trio.lowlevel.wait_readable(self._control)
+                while (packet := self._receive()) is not None:
+                    if not packet:
+                        self._zygote_ended()
+                        return
+                    self._heard(*link.CONTROL.unpack(packet))
+        finally:
+            self._none_alive.set()  # nobody hears of their ends any more, so nobody may wait for them
+
+    def _receive(self) -> bytes | None:
+        """A record from the zygote; empty when it is gone, None when there is none yet."""
+        try:
+            return self._control.recv(link.CONTROL.size)
+        except BlockingIOError:
+            return None
+        except ConnectionResetError:
+            return b""
 
     def take(self) -> Runtime:
         """A runtime that nobody has used. Call `replenish` when the cell is on its way."""
@@ -296,7 +302,6 @@ class RuntimePool:
                 self._none_alive.set()
 
     def _zygote_ended(self) -> None:
-        self._none_alive.set()
         if not self._closing:
             status = self.kill_zygote()
             self._on_failure(f"the zygote ended with status {status}")
