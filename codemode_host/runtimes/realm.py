@@ -8,6 +8,7 @@ it could answer wrongly.
 from __future__ import annotations
 
 import os
+import sys
 
 from codemode_host.runtimes import link
 from codemode_host.runtimes.engine import Engine, EngineError
@@ -125,6 +126,7 @@ class Realm:
         except MemoryError:
             os._exit(EXIT_OUT_OF_MEMORY)
         except BaseException:  # noqa: BLE001 - an exception would tell JavaScript about this process
+            sys.excepthook(*sys.exc_info())
             os._exit(EXIT_BROKEN)
 
     def prepare(self) -> None:

@@ -5,6 +5,8 @@ import { text as alias } from "@openai/code_mode";
 const first = tools.warm({ query: "x", list: [1, 2.5, "y"] }), second = imported.warm();
 text("plain"); alias({ a: [1, null, "\u20ac"] }); text("\u20ac"); text(1); image("data:,x");
 for (let i = 0; i < 2000; i++) text("item");
+// Long texts are Python's to encode, which imports a codec for it.
+text("\u00e9".repeat(5000)); text("\u20ac".repeat(5000));
 store("warm", { a: load("warm")[0] }); notify("x"); yield_control();
 const answer = await first, done = new Promise((resolve) => { setTimeout(resolve, 1); clearTimeout(setTimeout(resolve)); });
 try { await second; } catch (error) { text(String(error)); }

@@ -158,9 +158,12 @@ def main() -> None:
                 if scenario.get("prepare"):
                     realm.prepare()
                 if "memory_limit" in scenario:
-                    with open("/proc/self/status") as status:
-                        data = next(int(row.split()[1]) for row in status if row.startswith("VmData:")) << 10
+                    with open("/proc/self/status") as rows:
+                        data = next(int(row.split()[1]) for row in rows if row.startswith("VmData:")) << 10
                     resource.setrlimit(resource.RLIMIT_DATA, (data + scenario["memory_limit"],) * 2)
+                # What a confined process cannot do either: import, or open anything.
+                sys.path.clear()
+                resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
                 cell.run(realm, scenario)
             except BaseException as error:
                 cell.send({"harness": repr(error)})
