@@ -19,7 +19,7 @@ from msgspec import Raw
 from codemode_protocol import messages as m
 from codemode_protocol import values as v
 from codemode_protocol.connection import ClientConnection, HostConnection
-from codemode_protocol.framing import HEADER_BYTES, MAX_PAYLOAD_BYTES, FrameDecoder, encode_frame
+from codemode_protocol.framing import HEADER_BYTES, MAX_PAYLOAD_BYTES, encode_frame
 
 TOTAL = MAX_PAYLOAD_BYTES
 
@@ -38,34 +38,38 @@ def pieces_of(stream: bytes, size: int) -> list[bytes]:
     return [stream[at : at + size] for at in range(0, len(stream), size)]
 
 
-def decode(pieces: list[bytes]) -> int:
-    """Feed the pieces and parse what comes out, as a connection does. Gives the number of frames."""
-    decoder, parser = FrameDecoder(), msgspec.json.Decoder(Raw)
-    frames = 0
-    for piece in pieces:
-        for payload in decoder.feed(piece):
-            parser.decode(payload)
-            frames += 1
-    assert decoder.at_boundary
-    return frames
-
-
-def feed(pieces: list[bytes]) -> int:
-    """Feed the pieces alone."""
-    decoder = FrameDecoder()
-    return sum(len(decoder.feed(piece)) for piece in pieces)
+def stream_of(payload: int, message: Callable[[bytes], m.Message]) -> bytes:
+    """64 MiB of frames that hold the same message, each with `payload` bytes of JSON."""
+    room = payload - len(msgspec.json.encode(message(b"")))
+    frame = encode_frame(message(b"x" * room))
+    assert len(frame) == HEADER_BYTES + payload
+    return bytes(frame) * (TOTAL // payload)
 
 
 def framing_table(rounds: int) -> None:
-    print(f"64 MiB, seconds (and times the whole)\n{'frame':>10}  {'':8}{'whole':>8}{'64 KiB':>16}{'4 KiB':>16}")
+    """What a host pays for each way of cutting, decoding included. The messages answer calls that nobody made."""
+
+    def failure(text: bytes) -> m.Message:
+        return m.DelegateResponse(1, m.Failure(text.decode()))
+
+    def result(text: bytes) -> m.Message:
+        return m.DelegateResponse(1, m.Success(m.ToolResult(Raw(b'"' + text + b'"'))))
+
+    print(f"64 MiB, milliseconds (times the whole)\n{'payload':>10}  {'':5}{'whole':>8}{'64 KiB':>18}{'4 KiB':>18}")
     for payload in (TOTAL, 1 << 20, 1 << 16, 1 << 10):
-        text = Raw(b'"' + b"x" * (payload - 2) + b'"')
-        stream = bytes(encode_frame(text)) * (TOTAL // payload)
-        cuts = [[stream], pieces_of(stream, 1 << 16), pieces_of(stream, 1 << 12)]
-        for name, function in (("frames", feed), ("and JSON", decode)):
-            times = [best(lambda cut=cut, function=function: function(cut), rounds) for cut in cuts]  # type: ignore[misc]
-            row = f"{payload:>10}  {name:8}{times[0]:8.3f}"
-            print(row + "".join(f"{taken:8.3f} ({taken / times[0]:4.2f})" for taken in times[1:]))
+        for name, message in (("text", failure), ("JSON", result)):
+            stream = stream_of(payload, message)
+            times = []
+            for pieces in ([stream], pieces_of(stream, 1 << 16), pieces_of(stream, 1 << 12)):
+
+                def receive(pieces: list[bytes] = pieces) -> None:
+                    _, host = greeted()
+                    for piece in pieces:
+                        assert not host.receive_data(piece)
+
+                times.append(best(receive, rounds) * 1e3)
+            row = "".join(f"{taken:10.1f} ({taken / times[0]:4.2f})" for taken in times[1:])
+            print(f"{payload:>10}  {name:5}{times[0]:8.1f}{row}")
 
 
 def greeted() -> tuple[ClientConnection, HostConnection]:
@@ -86,7 +90,7 @@ def message_table(rounds: int, count: int = 20_000) -> None:
     encoder = msgspec.json.Encoder()
     to_client, to_host = msgspec.json.Decoder(m.HostMessage), msgspec.json.Decoder(m.ClientMessage)
     invocation = v.ToolInvocation("1", "tool-1", v.ToolName("a"), v.ToolKind.FUNCTION, Raw(b'{"path":"x"}'))
-    call, answer = m.InvokeTool(invocation), m.Success(m.ToolResult(Raw(b'{"text":"abc"}')))
+    call, answer = m.InvokeTool(invocation), m.Success[m.DelegateValue](m.ToolResult(Raw(b'{"text":"abc"}')))
 
     def calls_bare() -> None:
         for id in range(count):
@@ -101,7 +105,9 @@ def message_table(rounds: int, count: int = 20_000) -> None:
             host.receive_data(client.send(m.DelegateResponse(id, answer)))
 
     wait = m.Wait("s", v.WaitRequest("1", 1))
-    done = m.Success(m.WaitCompleted(v.OutcomeEnvelope.of(v.LiveCell(v.Yielded("1", [v.InputText("abc")])))))
+    done = m.Success[m.OperationValue](
+        m.WaitCompleted(v.OutcomeEnvelope.of(v.LiveCell(v.Yielded("1", [v.InputText("abc")]))))
+    )
 
     def waits_bare() -> None:
         for id in range(count):

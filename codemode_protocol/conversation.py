@@ -86,13 +86,17 @@ class _Session:
 
 
 class _Request:
-    __slots__ = ("cell_id", "kind", "session_id", "state")
+    __slots__ = ("cell_id", "id", "kind", "session_id", "state")
 
-    def __init__(self, kind: Machine, session_id: str, cell_id: str) -> None:
+    def __init__(self, id: int, kind: Machine, session_id: str, cell_id: str) -> None:
+        self.id = id
         self.kind = kind
         self.state = RequestState.PENDING
         self.session_id = session_id
         self.cell_id = cell_id  # what a wait or a terminate is about; of an execute, the cell that it started
+
+    def __str__(self) -> str:
+        return f"{self.id} ({self.kind.value})"
 
 
 class _Call:
@@ -122,14 +126,17 @@ _State = TypeVar("_State")
 _Event = TypeVar("_Event")
 
 
-def _next(table: Mapping[_State, Mapping[_Event, _State]], state: _State, event: _Event, what: str) -> _State:
-    """The state that follows, or a violation about `what`."""
+def _next(
+    table: Mapping[_State, Mapping[_Event, _State]], state: _State, event: _Event, noun: str, name: object
+) -> _State:
+    """The state that follows, or a violation about the thing that `noun` and `name` say. Only a violation costs
+    text.
+    """
     following = table[state].get(event)
     if following is None:
         # Both are members of enumerations of `state.py`.
-        raise Violation(
-            f"{getattr(event, 'value', event)!r} is not allowed for {what}: it is {getattr(state, 'value', state)}"
-        )
+        said, is_now = getattr(event, "value", event), getattr(state, "value", state)
+        raise Violation(f"{said!r} is not allowed for {noun} {name}: it is {is_now}")
     return following
 
 
@@ -223,7 +230,7 @@ class Conversation:
         kind, event = _REQUESTS[type(request)]
         session = self._sessions.get(session_id)
         state = self.session_state(session_id) if session is None else session.state
-        following = _next(self._session_table, state, event, f"session {session_id}")
+        following = _next(self._session_table, state, event, "session", session_id)
         cell_id = ""
         if isinstance(request, Wait):
             cell_id = request.request.cell_id
@@ -235,7 +242,7 @@ class Conversation:
             raise Violation(f"duplicate code-mode request id {message.id}")
 
         # Nothing below raises.
-        self._requests[message.id] = _Request(kind, session_id, cell_id)
+        self._requests[message.id] = _Request(message.id, kind, session_id, cell_id)
         if session is None:
             if following is SessionState.OPENING:
                 self._sessions[session_id] = _Session(following, message.id)
@@ -253,10 +260,10 @@ class Conversation:
         if request is None:
             # Which kind it was is not kept; for a cancel the kinds do not differ.
             table = self._request_tables[Machine.WAIT]
-            _next(table, self.request_state(message.id), RequestEvent.CANCEL, f"request {message.id}")
+            _next(table, self.request_state(message.id), RequestEvent.CANCEL, "request", message.id)
             return None
         table = self._request_tables[request.kind]
-        request.state = _next(table, request.state, RequestEvent.CANCEL, f"request {message.id}")
+        request.state = _next(table, request.state, RequestEvent.CANCEL, "request", message.id)
         return message
 
     def answer_call(self, message: DelegateResponse) -> DelegateResponse | None:
@@ -272,9 +279,9 @@ class Conversation:
         if call is None:
             # Which kind it was is not kept; for calls that are new or over the kinds do not differ.
             table = self._call_tables[Machine.TOOL_CALL]
-            _next(table, self.call_state(message.id), event, f"delegate call {message.id}")
+            _next(table, self.call_state(message.id), event, "delegate call", message.id)
             return None
-        _next(self._call_tables[call.kind], CallState.PENDING, event, f"delegate call {message.id} ({call.kind.value})")
+        _next(self._call_tables[call.kind], CallState.PENDING, event, "delegate call", message.id)
 
         del self._calls[message.id], call.cell.calls[message.id]
         if call.kind is Machine.TOOL_CALL and event is CallEvent.DELIVERED:
@@ -290,19 +297,18 @@ class Conversation:
         result = message.result
         value = None if isinstance(result, Failure) else result.value
         event = RequestEvent.FAILED if value is None else _ANSWERS[type(value)]
-        what = f"request {message.id} ({request.kind.value})"
-        following = _next(self._request_tables[request.kind], request.state, event, what)
+        following = _next(self._request_tables[request.kind], request.state, event, "request", request)
         match value:
             case None:
-                self._failed(message.id, request)
+                self._failed(request)
             case WaitCompleted():
-                self._observed(request, value, what)
+                self._observed(request, value)
             case ExecutionStarted():
-                self._started(request, value.cell_id, what)
+                self._started(request, value.cell_id)
             case SessionReady():
-                self._opened(message.id, request, value.session_id, what)
+                self._opened(request, value.session_id)
             case _:
-                self._closed(message.id, request, value.session_id, what)
+                self._closed(request, value.session_id)
         if following is RequestState.ANSWERED:
             del self._requests[message.id]
         else:
@@ -311,12 +317,12 @@ class Conversation:
 
     def initial_response(self, message: InitialResponse) -> InitialResponse:
         request = self._open_request(message.id)
-        what = f"request {message.id} ({request.kind.value})"
-        _next(self._request_tables[request.kind], request.state, RequestEvent.INITIAL_RESPONSE, what)
+        table = self._request_tables[request.kind]
+        _next(table, request.state, RequestEvent.INITIAL_RESPONSE, "request", request)
         # A cell is not closed before its initial response, nor a session before its cells.
         cell = self._sessions[request.session_id].cells[request.cell_id]
         if not isinstance(message.result, Failure):
-            cell.state = self._told(message.result.value, request.cell_id, cell, what)
+            cell.state = self._told(message.result.value, request, cell)
         cell.observed = False
         del self._requests[message.id]
         return message
@@ -327,10 +333,8 @@ class Conversation:
             kind, cell_id = Machine.TOOL_CALL, request.invocation.cell_id
         else:
             kind, cell_id = Machine.NOTIFICATION, request.cell_id
-        cell = self._live_cell(message.session_id, cell_id, f"delegate call {message.id}")
-        following = _next(
-            self._cell_table, cell.state, CellEvent.CALL, f"cell {cell_id} of session {message.session_id}"
-        )
+        cell = self._live_cell(message.session_id, cell_id, "delegate call", message.id)
+        following = _next(self._cell_table, cell.state, CellEvent.CALL, "cell", cell_id)
         if not _add(self._used_calls, message.id):
             raise Violation(f"duplicate delegate call id {message.id}")
 
@@ -343,7 +347,7 @@ class Conversation:
         """None when it crossed with the answer."""
         call = self._calls.get(message.id)
         kind = Machine.TOOL_CALL if call is None else call.kind
-        _next(self._call_tables[kind], self.call_state(message.id), CallEvent.CANCEL, f"delegate call {message.id}")
+        _next(self._call_tables[kind], self.call_state(message.id), CallEvent.CANCEL, "delegate call", message.id)
         if call is None:
             return None
         del self._calls[message.id], call.cell.calls[message.id]
@@ -351,13 +355,14 @@ class Conversation:
 
     def close_cell(self, message: CellClosed) -> CellClosed:
         session_id, cell_id = message.session_id, message.cell_id
-        what = f"cell {cell_id} of session {session_id}"
-        cell = self._live_cell(session_id, cell_id, "cell/closed")
-        _next(self._cell_table, cell.state, CellEvent.CLOSED, what)
+        cell = self._live_cell(session_id, cell_id, "the end of cell", cell_id)
+        _next(self._cell_table, cell.state, CellEvent.CLOSED, "cell", cell_id)
         if cell.observed:
-            raise Violation(f"{what} closes before its initial response")
+            raise Violation(f"cell {cell_id} of session {session_id} closes before its initial response")
         if cell.calls:
-            raise Violation(f"{what} closes while delegate call {next(iter(cell.calls))} is pending")
+            raise Violation(
+                f"cell {cell_id} of session {session_id} closes while delegate call {next(iter(cell.calls))} is pending"
+            )
 
         del self._sessions[session_id].cells[cell_id]
         return message
@@ -370,75 +375,83 @@ class Conversation:
             raise Violation(f"request {request_id} is not open: it is {self.request_state(request_id).value}")
         return request
 
-    def _live_cell(self, session_id: str, cell_id: str, what: str) -> _Cell:
+    def _live_cell(self, session_id: str, cell_id: str, noun: str, name: object) -> _Cell:
         session = self._sessions.get(session_id)
         if session is None:
-            raise Violation(f"{what} names session {session_id}: it is {self.session_state(session_id).value}")
-        _next(self._session_table, session.state, SessionEvent.CELL, f"session {session_id}")
+            raise Violation(f"{noun} {name} names session {session_id}: it is {self.session_state(session_id).value}")
+        _next(self._session_table, session.state, SessionEvent.CELL, "session", session_id)
         cell = session.cells.get(cell_id)
         if cell is None:
-            raise Violation(f"{what} names cell {cell_id} of session {session_id}, which is not live")
+            raise Violation(f"{noun} {name} names cell {cell_id} of session {session_id}, which is not live")
         return cell
 
-    def _failed(self, request_id: int, request: _Request) -> None:
+    def _failed(self, request: _Request) -> None:
         session = self._sessions.get(request.session_id)
         if session is None:
             return
-        if session.opener == request_id:
+        if session.opener == request.id:
             # Only while it opens: the request that opens a session is answered once.
             assert self._session_table[session.state][SessionEvent.REFUSED] is SessionState.UNKNOWN
             del self._sessions[request.session_id]
-        elif session.closer == request_id:
+        elif session.closer == request.id:
             session.state = self._session_table[session.state][SessionEvent.KEPT]
             session.closer = None
 
-    def _opened(self, request_id: int, request: _Request, session_id: str, what: str) -> None:
-        _same("session", session_id, request.session_id, what)
+    def _opened(self, request: _Request, session_id: str) -> None:
+        _same("session", session_id, request.session_id, request)
         session = self._sessions.get(session_id)
-        if session is None or session.opener != request_id:
-            raise Violation(f"{what} cannot open session {session_id}: it is {self.session_state(session_id).value}")
-        following = _next(self._session_table, session.state, SessionEvent.READY, f"session {session_id}")
+        if session is None or session.opener != request.id:
+            raise Violation(
+                f"request {request} cannot open session {session_id}: it is {self.session_state(session_id).value}"
+            )
+        following = _next(self._session_table, session.state, SessionEvent.READY, "session", session_id)
         _add(self._used_names, session_id)
         session.state = following
 
-    def _started(self, request: _Request, cell_id: str, what: str) -> None:
+    def _started(self, request: _Request, cell_id: str) -> None:
         session = self._sessions.get(request.session_id)
         if session is None:
             state = self.session_state(request.session_id)
-            raise Violation(f"{what} starts a cell in session {request.session_id}: it is {state.value}")
-        _next(self._session_table, session.state, SessionEvent.CELL, f"session {request.session_id}")
+            raise Violation(f"request {request} starts a cell in session {request.session_id}: it is {state.value}")
+        _next(self._session_table, session.state, SessionEvent.CELL, "session", request.session_id)
         number = parse_cell_id(cell_id)
         if number is None:
-            raise Violation(f"{what} starts cell {cell_id!r}: a cell id is a decimal number from 1 to 2**53 - 1")
+            raise Violation(
+                f"request {request} starts cell {cell_id!r}: a cell id is a decimal number from 1 to 2**53 - 1"
+            )
         if not _add(session.cell_ids, number):
-            raise Violation(f"{what} starts cell {cell_id} of session {request.session_id} a second time")
+            raise Violation(f"request {request} starts cell {cell_id} of session {request.session_id} a second time")
         session.cells[cell_id] = _Cell(self._cell_table[CellState.STARTING][CellEvent.STARTED])
         request.cell_id = cell_id
 
-    def _observed(self, request: _Request, value: WaitCompleted, what: str) -> None:
+    def _observed(self, request: _Request, value: WaitCompleted) -> None:
         outcome = value.outcome
         if outcome.live_cell is UNSET:
             assert outcome.missing_cell is not UNSET
-            _same("cell", outcome.missing_cell.response.cell_id, request.cell_id, what)
+            _same("cell", outcome.missing_cell.response.cell_id, request.cell_id, request)
             return
-        cell = self._live_cell(request.session_id, request.cell_id, what)
-        cell.state = self._told(outcome.live_cell, request.cell_id, cell, what)
+        cell = self._live_cell(request.session_id, request.cell_id, "request", request)
+        cell.state = self._told(outcome.live_cell, request, cell)
 
-    def _told(self, envelope: ResponseEnvelope, cell_id: str, cell: _Cell, what: str) -> CellState:
+    def _told(self, envelope: ResponseEnvelope, request: _Request, cell: _Cell) -> CellState:
         """The state of a cell once this has been said about it."""
         response = envelope.response
-        _same("cell", response.cell_id, cell_id, what)
+        _same("cell", response.cell_id, request.cell_id, request)
         event = CellEvent.ENDED if envelope.yielded is UNSET else CellEvent.YIELDED
-        return _next(self._cell_table, cell.state, event, f"cell {cell_id}")
+        return _next(self._cell_table, cell.state, event, "cell", request.cell_id)
 
-    def _closed(self, request_id: int, request: _Request, session_id: str, what: str) -> None:
-        _same("session", session_id, request.session_id, what)
+    def _closed(self, request: _Request, session_id: str) -> None:
+        _same("session", session_id, request.session_id, request)
         session = self._sessions.get(session_id)
-        if session is None or session.closer != request_id:
-            raise Violation(f"{what} cannot close session {session_id}: it is {self.session_state(session_id).value}")
-        _next(self._session_table, session.state, SessionEvent.CLOSED, f"session {session_id}")
+        if session is None or session.closer != request.id:
+            raise Violation(
+                f"request {request} cannot close session {session_id}: it is {self.session_state(session_id).value}"
+            )
+        _next(self._session_table, session.state, SessionEvent.CLOSED, "session", session_id)
         if session.cells:
-            raise Violation(f"{what} closes session {session_id} while its cell {next(iter(session.cells))} is live")
+            raise Violation(
+                f"request {request} closes session {session_id} while its cell {next(iter(session.cells))} is live"
+            )
         del self._sessions[session_id]
 
 
@@ -449,6 +462,6 @@ def _add(used: IdSet | NameSet, entry: int | str) -> bool:
         raise Violation(str(error)) from None
 
 
-def _same(noun: str, answered: str, asked: str, what: str) -> None:
+def _same(noun: str, answered: str, asked: str, request: _Request) -> None:
     if answered != asked:
-        raise Violation(f"{what} is about {noun} {asked}, but the answer names {answered}")
+        raise Violation(f"request {request} is about {noun} {asked}, but the answer names {answered}")

@@ -10,6 +10,7 @@ and handed over as it is.
 
 from __future__ import annotations
 
+import struct
 from typing import Literal, Protocol
 
 import msgspec
@@ -32,6 +33,8 @@ Payload = bytes | bytearray | memoryview
 Framing = Literal["length", "lines"]
 
 _encoder = msgspec.json.Encoder()
+_header = struct.Struct("<I")
+_pack_header, _unpack_header = _header.pack_into, _header.unpack_from
 
 
 class FrameTooLargeError(RemoteProtocolError):
@@ -98,7 +101,7 @@ class FrameDecoder:
                 return payloads
             # From here on as if the header had come whole: at most three bytes are put in front of the data.
             header, self._header = self._header, b""
-            size = int.from_bytes(header, "little")
+            (size,) = _unpack_header(header)
             position = self._payload(size, data, taken, payloads)
 
         while position < available:
@@ -106,8 +109,13 @@ class FrameDecoder:
             if start > available:
                 self._header = bytes(data[position:])
                 break
-            size = int.from_bytes(data[position:start], "little")
-            position = self._payload(size, data, start, payloads)
+            (size,) = _unpack_header(data, position)
+            end = start + size
+            if end <= available and size < _COPY_BELOW and size <= self._max_payload:  # nearly always
+                payloads.append(data[start:end])
+                position = end
+            else:
+                position = self._payload(size, data, start, payloads)
         return payloads
 
     def _payload(self, size: int, data: bytes | bytearray, start: int, payloads: list[Payload]) -> int:
@@ -175,7 +183,7 @@ def encode_frame(message: object, max_payload: int = MAX_PAYLOAD_BYTES) -> bytea
     size = len(frame) - HEADER_BYTES
     if size > max_payload:
         raise MessageTooLargeError(size, max_payload)
-    frame[:HEADER_BYTES] = size.to_bytes(HEADER_BYTES, "little")
+    _pack_header(frame, 0, size)
     return frame
 
 

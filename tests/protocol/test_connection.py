@@ -340,7 +340,7 @@ def test_a_cell_id_is_never_accepted_twice() -> None:
 
 @pytest.mark.parametrize("cell", ["0", "01", "x", "", str(2**53)])
 def test_a_cell_id_that_is_no_number_is_refused(cell: str) -> None:
-    both_refuse("a cell id is a decimal number", wire.started(3, cell), *wire.open_session(), wire.execute())
+    both_refuse("a cell id is a number", wire.started(3, cell), *wire.open_session(), wire.execute())
 
 
 def test_scattered_ids_end_the_connection_rather_than_fill_the_memory() -> None:
@@ -451,7 +451,7 @@ def test_requests_for_sessions_that_are_not_there_are_the_hosts_to_answer() -> N
         ("names cell 2 of session s, which is not live", wire.tool_call(9, "2"), [wire.started()]),
         ("names session t", wire.notification(9, "1", "t"), [wire.started()]),
         (
-            "'call' is not allowed for cell 1 of session s: it is completed",
+            "'call' is not allowed for cell 1: it is completed",
             wire.tool_call(9),
             [wire.started(), wire.initial(3, v.Result("1", []))],
         ),
