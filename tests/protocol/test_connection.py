@@ -340,7 +340,7 @@ def test_a_cell_id_is_never_accepted_twice() -> None:
 
 @pytest.mark.parametrize("cell", ["0", "01", "x", "", str(2**53)])
 def test_a_cell_id_that_is_no_number_is_refused(cell: str) -> None:
-    both_refuse("a cell id is a number", wire.started(3, cell), *wire.open_session(), wire.execute())
+    both_refuse("a cell id is a decimal number", wire.started(3, cell), *wire.open_session(), wire.execute())
 
 
 def test_scattered_ids_end_the_connection_rather_than_fill_the_memory() -> None:
