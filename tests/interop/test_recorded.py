@@ -25,7 +25,7 @@ def theme(name: str) -> list[tuple[str, Case]]:
     return [(case_id, case) for case_id, case in all_cases() if case_id.startswith(f"{name}/")]
 
 
-def disagreements(cases: list[tuple[str, Case]], recording: Recording) -> str:
+def fail_for_disagreements(cases: list[tuple[str, Case]], recording: Recording) -> None:
     answers = run_all(OURS, cases)
     lines = []
     for case_id, case in cases:
@@ -35,17 +35,18 @@ def disagreements(cases: list[tuple[str, Case]], recording: Recording) -> str:
             lines += [f"{case_id}: {line}" for line in found]
         elif not found:
             lines.append(f"{case_id}: does not differ any more, though known for: {reason}")
-    return "\n".join(lines)
+    if lines:
+        pytest.fail("\n".join(lines), pytrace=False)
 
 
 @pytest.mark.parametrize("name", CELLS)
 def test_cells_answer_as_on_the_reference_host(name: str, recording: Recording) -> None:
-    assert disagreements(theme(name), recording) == ""
+    fail_for_disagreements(theme(name), recording)
 
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
 def test_conversations_go_as_with_the_reference_host(name: str, recording: Recording) -> None:
-    assert disagreements(theme(name), recording) == ""
+    fail_for_disagreements(theme(name), recording)
 
 
 def test_every_case_is_recorded_as_it_is_now(recording: Recording) -> None:

@@ -15,6 +15,8 @@ FRAME = re.compile(r"exec_main\.mjs:(\d+:\d+)")
 
 def differences(case: Case, ours: Any, reference: Any) -> list[str]:
     """One line for each point in which our answer is not the reference's; none when they agree."""
+    if isinstance(ours, dict) and "failure" in ours:
+        return [f"ours failed: {ours['failure']}"]
     if isinstance(case, CellCase):
         return _cell(case.error, ours, reference)
     return _conversation(ours, reference)
@@ -60,8 +62,8 @@ def comparable(error_text: str | None, level: ErrorLevel) -> Any:
 
 
 def _conversation(ours: Any, reference: Any) -> list[str]:
-    if "failure" in ours or "failure" in reference:
-        return [f"ours {ours!r}, reference {reference!r}"]
+    if "failure" in reference:
+        return [f"the reference failed: {reference['failure']}"]
     found = []
     said, expected = ours["said"], reference["said"]
     for at in range(max(len(said), len(expected))):

@@ -48,6 +48,8 @@ def shortened(value: Any) -> Any:
         case str() if len(value) > LONG:
             digest = hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:16]
             return f"{value[:40]}… ({len(value)} characters, {digest})"
+        case {"failure": _}:
+            return value
         case ["result", items, error]:
             # Error texts are compared by their parts, so they stay whole.
             return ["result", shortened(items), error]
