@@ -222,7 +222,7 @@ class Binding:
         record.kept.clear()
         if record.closed:
             self.forget_if_over(record)
-        else:
+        elif self.driver.cell_is_live(self.session_id, record.host_id):
             self.driver.request(Terminate(self.session_id, record.host_id), _Ignored())
 
     def _shutdown_answered(self, result: Success[OperationValue] | Failure) -> None:

@@ -211,6 +211,10 @@ class Driver:
         assert self._writer is not None
         self._writer.write(self._connection.send(message))
 
+    def cell_is_live(self, session_id: str, host_id: str) -> bool:
+        """Whether the host has not closed a cell yet, not even in what is next in line to be handled."""
+        return self._connection.cell_state(session_id, host_id) is not None
+
     def answer(self, message: DelegateResponse) -> None:
         """Answer a delegate call, unless the host has taken it back."""
         if self._connection.call_is_pending(message.id):

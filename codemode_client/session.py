@@ -54,7 +54,8 @@ class Session:
         binding = self._binding
         if binding is None:
             return 1
-        return binding.generation + (1 if binding.ready and binding.driver.lost else 0)
+        over = binding.ready and binding.driver.lost and not binding.driver.closing
+        return binding.generation + (1 if over else 0)
 
     async def __aenter__(self) -> Self:
         return self
@@ -159,7 +160,10 @@ class Session:
                 raise SessionClosedError(self.session_id)
             binding = self._binding
             if binding is None or binding.lost:
-                driver = await self._provider.connect()
+                try:
+                    driver = await self._provider.connect()
+                except ProviderClosedError:
+                    raise SessionClosedError(self.session_id) from None
                 if self._binding is binding and not self._closed:
                     # From here on the session owns the opening, whatever becomes of this caller.
                     self._binding = driver.bind(self.session_id, self._delegate, self.generation)

@@ -54,7 +54,8 @@ class Slot(Generic[T]):
     async def get(self, abandoned: Callable[[], None] | None = None) -> T:
         """Wait for the value. `abandoned` is called if the last task that waits is cancelled before there is one."""
         if self.done:
-            await trio.lowlevel.checkpoint()
+            # No turn for the other tasks: what was waited for to get here has given them one.
+            await trio.lowlevel.checkpoint_if_cancelled()
         else:
             task = trio.lowlevel.current_task()
             self._tasks.append(task)
