@@ -161,6 +161,13 @@ class Cell:
         else:
             self._set_deadline(trio.current_time() + min(yield_time_ms, MAX_YIELD_TIME_MS) / 1000)
 
+    def observe_start(self, answer: Callable[[RuntimeResponse], None], yield_time_ms: int) -> None:
+        """`observe` for whoever has just started the cell: with no time at all, the answer is that it goes on."""
+        if yield_time_ms == 0:
+            answer(Yielded(self.id, [], 0))
+        else:
+            self.observe(answer, yield_time_ms)
+
     @property
     def observed(self) -> bool:
         return self._observer is not None

@@ -6,6 +6,7 @@ reader never waits for the writer. What one turn of any task has to say is writt
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -148,6 +149,8 @@ class Host:
                     await self._read()
                     self.nursery.cancel_scope.cancel()
             finally:
+                with contextlib.suppress(HostStopped):
+                    self._write_now()  # what was said before the end, as far as the client takes it
                 await self.pool.aclose()
                 engines.cancel_scope.cancel()
         self.pool.close()
@@ -278,7 +281,9 @@ class Host:
             return
         request = message.request
         if request.max_output_tokens is not None and request.max_output_tokens < 0:
-            self._refuse(id, "invalid code-mode execute request: out of range integral type conversion attempted")
+            self._refuse(
+                request_id, "invalid code-mode execute request: out of range integral type conversion attempted"
+            )
             return
         try:
             cell = session.execute(request)
@@ -290,7 +295,7 @@ class Host:
         def answer(response: RuntimeResponse) -> None:
             self.say(InitialResponse(request_id, Success(ResponseEnvelope.of(response))))
 
-        cell.observe(answer, observation_time(request))
+        cell.observe_start(answer, observation_time(request))
 
     def _wait(self, request_id: int, message: Wait) -> None:
         session = self._session(request_id, message.session_id)

@@ -14,6 +14,7 @@ from enum import IntEnum
 from msgspec import Struct
 
 from .limits import MIB, Limits
+from .runtimes.link import EXIT_OUT_OF_MEMORY
 from .runtimes.pool import RuntimeExit
 
 
@@ -81,6 +82,8 @@ def limit_met(ending: RuntimeExit, limits: Limits, stderr_tail: Iterable[str]) -
         ending.status == -signal.SIGKILL and limits.cpu_seconds is not None and ending.cpu_time >= limits.cpu_seconds
     ):
         return f"cell exceeded its processor time limit of {limits.cpu_seconds} s"
+    if ending.status == EXIT_OUT_OF_MEMORY:
+        return f"cell exceeded its memory limit of {(limits.memory_bytes or 0) // MIB} MiB"
     if limits.memory_bytes is not None and ending.status in (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGTRAP):
         said_so = any(word in line.lower() for line in stderr_tail for word in _OUT_OF_MEMORY_WORDS)
         if said_so or ending.peak_resident >= limits.memory_bytes * 0.9:

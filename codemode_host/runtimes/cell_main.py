@@ -16,8 +16,6 @@ from typing import NoReturn
 from . import link
 from .realm import Realm
 
-EXIT_PANIC = 70
-
 _pack = link.HEADER.pack
 _unpack_end = int.from_bytes
 
@@ -27,6 +25,7 @@ class _Cell:
 
     def __init__(self) -> None:
         self.fd = -1
+        self.poll = select.poll()
         self.memory = memoryview(b"")
         self.buffer = bytearray()
         self.timers: list[tuple[float, int]] = []
@@ -57,6 +56,8 @@ def emit(kind: str, text: str) -> None:
             _finish(text)
         else:
             raise AssertionError(f"the prelude emitted {kind!r}")
+    except MemoryError:
+        os._exit(link.EXIT_OUT_OF_MEMORY)
     except BaseException:  # noqa: BLE001 whatever it is, nothing in here can be trusted any more
         _panic()
 
@@ -65,7 +66,9 @@ def run(realm: Realm, fd: int, memory: memoryview) -> NoReturn:
     """Serve one script. Does not return."""
     try:
         _cell.fd, _cell.memory = fd, memory
-        realm.prepare()
+        _cell.poll.register(fd, select.POLLIN)
+        if not _cell.poll.poll(0):
+            realm.prepare()  # nobody waits yet: have the pages that every script needs
         while (frame := _take_frame()) is None:
             _fill()
         kind, payload = frame
@@ -73,6 +76,8 @@ def run(realm: Realm, fd: int, memory: memoryview) -> NoReturn:
             raise AssertionError(f"the host sent kind {kind} before the start")
         _start(realm, payload)
         _loop(realm)
+    except MemoryError:
+        os._exit(link.EXIT_OUT_OF_MEMORY)
     except BaseException:  # noqa: BLE001 whatever it is, nothing in here can be trusted any more
         _panic()
 
@@ -82,14 +87,13 @@ def _start(realm: Realm, payload: bytes) -> None:
     at = link.START_LENGTHS.size
     realm.start(
         payload[at : at + source],
-        str(payload[at + source : at + source + tools], "utf-8"),
-        str(payload[at + source + tools : at + source + tools + stored], "utf-8"),
+        payload[at + source : at + source + tools],
+        payload[at + source + tools : at + source + tools + stored],
     )
 
 
 def _loop(realm: Realm) -> NoReturn:
-    poll = select.poll()
-    poll.register(_cell.fd, select.POLLIN)
+    poll = _cell.poll
     timers = _cell.timers
     while True:
         realm.run_jobs()
@@ -108,7 +112,7 @@ def _loop(realm: Realm) -> NoReturn:
         if frame is None:
             realm.fire(heapq.heappop(timers)[1])
         elif frame[0] == link.SETTLE:
-            realm.settle(str(frame[1], "utf-8"))
+            realm.settle(frame[1])
         else:
             raise AssertionError(f"the host sent kind {frame[0]}")
 
@@ -162,4 +166,4 @@ def _send(kind: int, payload: bytes) -> None:
 
 def _panic() -> NoReturn:
     sys.excepthook(*sys.exc_info())  # to standard error, which the host keeps
-    os._exit(EXIT_PANIC)
+    os._exit(link.EXIT_BROKEN)

@@ -29,6 +29,13 @@ EXITED = (
 READY_SINGLE_THREADED = 1
 READY_NATIVE_JOBS = 2
 
+# ------------------------------------------------------------------------------------------------- statuses of a runtime
+
+EXIT_BROKEN = 70
+"""A runtime found itself broken: an engine panic."""
+EXIT_OUT_OF_MEMORY = 71
+"""A runtime could not get the memory to go on: its cell's limit."""
+
 # ---------------------------------------------------------------------------------------------------------------- link
 
 HEADER = Struct("<IBI")

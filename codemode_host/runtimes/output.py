@@ -41,7 +41,8 @@ class OutputReader:
         return int.from_bytes(self._memory[:4], "little") or link.OUTPUT_START
 
     def rewind(self) -> None:
-        """The cell starts again at the beginning of the memory."""
+        """The cell, which waits for this, starts again at the beginning of the memory."""
+        self._memory[:4] = link.OUTPUT_START.to_bytes(4, "little")
         self._at = link.OUTPUT_START
 
     def take(self, end: int) -> list[ContentItem]:

@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from codemode_host.runtimes.spidermonkey import ObjectRoot
 
 FILE_NAME = "exec_main.mjs"
-EXIT_BROKEN = 70
-"""Status of a process whose callback failed in a way that must not reach JavaScript."""
-EXIT_OUT_OF_MEMORY = 71
-"""Status of a process that could not copy what JavaScript had to say."""
 
 _HELPERS = "clearTimeout", "setTimeout", "text", "image", "store", "load", "notify", "yield_control", "exit"
 _MODULES = {
@@ -70,15 +66,15 @@ class Realm:
         interface.set_module_hooks(self._resolve, refusal)
         self._warm_up()
 
-    def start(self, source: bytes, tools: str, stored: str) -> None:
+    def start(self, source: bytes, tools: bytes, stored: bytes) -> None:
         """Run the script up to its first await.
 
         `source` is UTF-8; `tools` is JSON ``[{"name": …, "description": …}, …]``, the names identifiers; `stored` is
         JSON ``{"key": "JSON text", …}``. A script that does not compile, link or run is a failed one: see `finished`.
         """
         interface = self._interface
-        self._check(interface.call(self._set_tools, tools.encode()))
-        self._check(interface.call(self._set_stored, stored.encode()))
+        self._check(interface.call(self._set_tools, tools))
+        self._check(interface.call(self._set_stored, stored))
         if not (
             interface.compile_module(self._options, source, self._module)
             and interface.link(self._module)
@@ -86,9 +82,9 @@ class Realm:
         ):
             self._take_failure()
 
-    def settle(self, results: str) -> None:
+    def settle(self, results: bytes) -> None:
         """Answer tool calls: JSON ``[[call id, ok, value or message], …]``. Runs no jobs."""
-        self._check(self._interface.call(self._settle, results.encode()))
+        self._check(self._interface.call(self._settle, results))
 
     def fire(self, timer_id: int) -> None:
         """Run a timer's callback, unless the timer was cleared. Runs no jobs."""
@@ -124,10 +120,10 @@ class Realm:
             else:
                 self._emit(str(kind), str(text))
         except MemoryError:
-            os._exit(EXIT_OUT_OF_MEMORY)
+            os._exit(link.EXIT_OUT_OF_MEMORY)
         except BaseException:  # noqa: BLE001 - an exception would tell JavaScript about this process
             sys.excepthook(*sys.exc_info())
-            os._exit(EXIT_BROKEN)
+            os._exit(link.EXIT_BROKEN)
 
     def prepare(self) -> None:
         """Touch in a freshly forked process what every script will touch. Optional, and only before `start`.
@@ -136,7 +132,7 @@ class Realm:
         fork. That is most of the time that a small script takes; a process that waits for its script can do
         it beforehand.
         """
-        self._rehearse(b"text(await tools.warm({}));", lambda: self.settle("[[1,true,1]]"))
+        self._rehearse(b"text(await tools.warm({}));", lambda: self.settle(b"[[1,true,1]]"))
 
     def warm_up_locales(self) -> None:
         """Load what dates and numbers need when they are written for a locale: 10 ms. Optional, before the
@@ -152,7 +148,7 @@ class Realm:
         """
 
         def answer() -> None:
-            self.settle('[[1,true,{"a":[1,"b",null]}],[2,false,"no"]]')
+            self.settle(b'[[1,true,{"a":[1,"b",null]}],[2,false,"no"]]')
             self.run_jobs()
             self.fire(1)
 
@@ -162,7 +158,7 @@ class Realm:
 
     def _rehearse(self, source: bytes, answer: Callable[[], None]) -> str:
         emit, self._emit = self._emit, lambda _kind, _text: None
-        self.start(source, '[{"name":"warm","description":""}]', '{"warm":"[1]"}')
+        self.start(source, b'[{"name":"warm","description":""}]', b'{"warm":"[1]"}')
         self.run_jobs()
         answer()
         self.run_jobs()
@@ -233,4 +229,4 @@ def _read(name: str) -> bytes:
         return file.read()
 
 
-__all__ = ["EXIT_BROKEN", "EXIT_OUT_OF_MEMORY", "FILE_NAME", "EngineError", "Realm"]
+__all__ = ["FILE_NAME", "EngineError", "Realm"]

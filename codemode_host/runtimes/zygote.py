@@ -9,7 +9,6 @@ Do not touch lightly: what is in this process's memory is in every cell's.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import gc
 import os
@@ -25,12 +24,12 @@ from .realm import Realm
 
 CONTROL_FD = 3
 
+IDLE_MS = 20
+"""After so many milliseconds without a request the zygote takes it that nobody waits."""
+
 _PR_SET_PDEATHSIG = 1
 _MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED, _MAP_ANONYMOUS = 1, 2, 16, 32
 _PROT_READ_WRITE = 3
-
-EXIT_PANIC = 70
-"""Status of a runtime that found itself broken: the host takes it for an engine panic."""
 
 
 class Settings:
@@ -84,6 +83,7 @@ class Zygote:
         self._pids: dict[int, tuple[int, int]] = {}  # pidfd → (serial, pid)
         self._pidfds: dict[int, int] = {}  # serial → pidfd
         self._asked_to_kill: set[int] = set()
+        self._idle_ms: int | None = IDLE_MS
         self._engine: Engine | None = None
         self._realm: Realm | None = None
         options = EngineOptions(single_threaded=settings.single_threaded, native_jobs=settings.native_jobs)
@@ -110,11 +110,20 @@ class Zygote:
         """Serve until the host closes the control socket."""
         control = self._control.fileno()
         while True:
-            for fd, _ in self._poll.poll():
+            ready = self._poll.poll(self._idle_ms)
+            if not ready:
+                self._use_idle_time()
+            for fd, _ in ready:
                 if fd != control:
                     self._reap(fd)
                 elif not self._serve():
                     return
+
+    def _use_idle_time(self) -> None:
+        """Nobody waits: load what locales need once, for all the runtimes to come."""
+        self._idle_ms = None
+        if self._realm is not None:
+            self._realm.warm_up_locales()
 
     def _serve(self) -> bool:
         packet, descriptors, _, _ = socket.recv_fds(self._control, link.CONTROL.size, 2)
@@ -131,7 +140,7 @@ class Zygote:
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
-            status = EXIT_PANIC
+            status = link.EXIT_BROKEN
             try:
                 self._become_runtime(parent, link_fd, memory_fd)
                 status = 0
@@ -188,5 +197,14 @@ def main() -> None:
     os.closerange(CONTROL_FD + 1, 1 << 20)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=CONTROL_FD)
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the host is gone; the runtimes go with us
+    status = link.EXIT_BROKEN
+    try:
         Zygote(control, Settings(sys.argv[1:])).run()
+        status = 0
+    except (BrokenPipeError, ConnectionResetError):
+        status = 0  # the host is gone; the runtimes go with us
+    except BaseException:  # noqa: BLE001 reported to the host, by way of standard error and the status
+        sys.excepthook(*sys.exc_info())
+    finally:
+        # Without the interpreter's shutdown, which PythonMonkey does not survive.
+        os._exit(status)

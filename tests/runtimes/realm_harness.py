@@ -95,7 +95,7 @@ class Cell:
         self.scenario = scenario
         tools = [{"name": name, "description": f"desc {name}"} for name in scenario.get("tools", ["echo", "fail"])]
         stored = {key: json.dumps(value) for key, value in scenario.get("stored", {}).items()}
-        realm.start(scenario["source"].encode(), json.dumps(tools), json.dumps(stored))
+        realm.start(scenario["source"].encode(), json.dumps(tools).encode(), json.dumps(stored).encode())
         while True:
             realm.run_jobs()
             outcome = realm.finished()
@@ -103,7 +103,7 @@ class Cell:
                 self.finish(outcome)
             if self.calls:
                 calls, self.calls = self.calls, []
-                realm.settle("[" + ",".join(self.answer(call, tools) for call in calls) + "]")
+                realm.settle(("[" + ",".join(self.answer(call, tools) for call in calls) + "]").encode())
             elif self.timers:
                 self.timers.sort()
                 self.now, number = self.timers.pop(0)

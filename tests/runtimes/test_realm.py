@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from codemode_host.runtimes.realm import EXIT_OUT_OF_MEMORY
+from codemode_host.runtimes.link import EXIT_OUT_OF_MEMORY
 
 FILE = "exec_main.mjs"
 
