@@ -131,15 +131,23 @@ class Confinement:
 
     def apply(self, parent: int) -> None:
         """Put everything on. `parent` is the pid of the process that forked this one."""
-        self._prctl("death signal", PR_SET_PDEATHSIG, 9)
-        if os.getppid() != parent:
-            os._exit(0)
+        self.apply_inherited()
+        self.apply_own(parent)
+
+    def apply_inherited(self) -> None:
+        """The layers that a forked process has from the one that forked it: put on once, in the zygote."""
         self._prctl("no new privileges", PR_SET_NO_NEW_PRIVS, 1)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
         if self._memory_limit is not None:
             limit = _data_bytes() + self._memory_limit
             resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+    def apply_own(self, parent: int) -> None:
+        """The layers that each process has to put on for itself; the filter last, because it forbids the others."""
+        self._prctl("death signal", PR_SET_PDEATHSIG, 9)
+        if os.getppid() != parent:
+            os._exit(0)
         if self._cpu_seconds is not None:
             resource.setrlimit(resource.RLIMIT_CPU, (self._cpu_seconds, self._cpu_seconds + 1))
         if self._program is not None:

@@ -101,6 +101,8 @@ class Zygote:
         self._confinement = Confinement(
             seccomp=settings.confined, memory_limit=settings.memory_limit, cpu_seconds=settings.cpu_seconds
         )
+        if self._realm is not None:
+            self._confinement.apply_inherited()
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -164,7 +166,8 @@ class Zygote:
         if realm is None:
             engine = load(self._options)
             realm = Realm(engine, cell_main.emit, self._memory.view)
-        self._confinement.apply(parent)
+            self._confinement.apply_inherited()
+        self._confinement.apply_own(parent)
         cell_main.run(realm, CONTROL_FD, self._memory.view)
 
     def _kill(self, serial: int) -> None:
