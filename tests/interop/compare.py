@@ -24,7 +24,7 @@ def main() -> int:
     parser.add_argument("--python", default=sys.executable)
     options = parser.parse_args()
     cases = [(case_id, case) for case_id, case in all_cases() if options.only in case_id]
-    ours = run_all(HostProgram.of(options.python, "-m", "codemode_host"), cases)
+    ours = run_all(HostProgram.of(options.python, "-m", "codemode_host"), cases, patience=len(cases))
     theirs = (
         run_all(HostProgram.of(str(reference_host())), cases)
         if options.live

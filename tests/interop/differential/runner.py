@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
@@ -33,6 +34,9 @@ from tests.interop.differential.driver import HostEnded, HostProcess
 
 CASE_SECONDS = 15.0
 """The longest that a host may leave the driver waiting within a case."""
+
+FAILURES = 5
+"""A host that failed in so many cases of a theme is not asked any more."""
 
 TIMING = re.compile(r',"(?:code_mode_host_duration_ns|result_buffered_for_ns)":\d+')
 """The reference's timing fields: they come last in their objects, and differ from run to run."""
@@ -300,21 +304,32 @@ def cell_runner(program: HostProgram) -> Iterator[CellRunner]:
         runner.close()
 
 
-def run_all(program: HostProgram, cases: Sequence[tuple[str, Case]]) -> dict[str, Any]:
+def run_all(program: HostProgram, cases: Sequence[tuple[str, Case]], patience: int = FAILURES) -> dict[str, Any]:
     """The answers of many cases by their ids; a failure is an answer too.
 
     Cells share one host process. Each conversation has its own, and as many go on side by side as there are processors.
+    After so many failures the rest is not tried: each may have taken all the time that it had.
     """
+    failures = itertools.count(1)
+
+    def attempt(run: Callable[[], Any]) -> Any:
+        nonlocal given_up
+        if given_up:
+            return {"failure": "not tried, because others had failed before"}
+        try:
+            return run()
+        except AssertionError as failure:
+            given_up = next(failures) >= patience
+            return {"failure": f"{type(failure).__name__}: {failure}"}
+
+    given_up = False
     talks = [(case_id, case) for case_id, case in cases if isinstance(case, Conversation)]
     with ThreadPoolExecutor(os.cpu_count()) as pool, cell_runner(program) as runner:
-        conversations = pool.map(lambda case: _attempt(run_conversation, program, case), [case for _, case in talks])
-        answers = {case_id: _attempt(runner.run, case) for case_id, case in cases if isinstance(case, CellCase)}
+        conversations = pool.map(lambda talk: attempt(lambda: run_conversation(program, talk[1])), talks)
+        answers = {
+            case_id: attempt(functools.partial(runner.run, case))
+            for case_id, case in cases
+            if isinstance(case, CellCase)
+        }
         answers.update(zip([case_id for case_id, _ in talks], conversations, strict=True))
     return {case_id: answers[case_id] for case_id, _ in cases}
-
-
-def _attempt(run: Callable[..., Any], *arguments: Any) -> Any:
-    try:
-        return run(*arguments)
-    except AssertionError as failure:
-        return {"failure": f"{type(failure).__name__}: {failure}"}
