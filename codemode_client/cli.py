@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from enum import IntEnum
 
@@ -68,10 +67,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     from .run import run_command
 
-    try:
-        return run_command(options)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted: the cell was stopped\n")
-        return ExitStatus.INTERRUPTED
-    except BrokenPipeError:
-        return ExitStatus.OK  # whoever read our output has had enough
+    return run_command(options)

@@ -19,6 +19,8 @@ from codemode_protocol.source import ExecSource, parse_source
 from codemode_protocol.values import (
     ContentItem,
     ExecuteRequest,
+    InputAudio,
+    InputImage,
     InputText,
     LiveCell,
     Result,
@@ -62,11 +64,12 @@ class TextDisplay:
 
     def output(self, items: list[ContentItem]) -> None:
         for item in items:
-            if isinstance(item, InputText):
-                self._out.write(item.text + "\n")
-            else:
-                kind = item.image_url.partition(";")[0].removeprefix("data:")
-                self._out.write(f"[image {kind}, {len(item.image_url)} characters]\n")
+            match item:
+                case InputText(text):
+                    self._out.write(text + "\n")
+                case InputImage(url) | InputAudio(url):
+                    kind = url.partition(";")[0].removeprefix("data:")
+                    self._out.write(f"[{kind}, {len(url)} characters]\n")
         self._out.flush()
 
     def notification(self, text: str) -> None:
@@ -82,9 +85,7 @@ class TextDisplay:
 
     def _explain(self, error_text: str) -> str:
         """The error with the user's own file name, and the line that it is about."""
-        text = _POSITION.sub(
-            lambda match: f"{self._name}:{int(match[1]) + self._first_line}:{match[2]}", error_text
-        )
+        text = _POSITION.sub(lambda match: f"{self._name}:{int(match[1]) + self._first_line}:{match[2]}", error_text)
         match = _POSITION.search(error_text)
         if match is not None:
             line, column = int(match[1]), int(match[2])
@@ -132,16 +133,20 @@ def run_command(options: argparse.Namespace) -> int:
     yield_ms = options.yield_ms
     if yield_ms is None:
         yield_ms = source.yield_time_ms if source.yield_time_ms is not None else DEFAULT_YIELD_MS
+    status = ExitStatus.HOST_FAILURE
     try:
-        return trio.run(run_source, source, toolbox, display, yield_ms, command)
+        status = trio.run(run_source, source, toolbox, display, yield_ms, command)
     except* HostError as group:
         sys.stderr.write(f"codemode run: {_first(group)}\n")
-        return ExitStatus.HOST_FAILURE
     except* RequestFailedError as group:
         sys.stderr.write(f"codemode run: {_first(group)}\n")
-        return ExitStatus.SCRIPT_ERROR
+        status = ExitStatus.SCRIPT_ERROR
     except* KeyboardInterrupt:
-        raise KeyboardInterrupt from None
+        sys.stderr.write("interrupted: the cell was stopped\n")
+        status = ExitStatus.INTERRUPTED
+    except* BrokenPipeError:
+        status = ExitStatus.OK  # whoever read our output has had enough
+    return status
 
 
 async def run_source(

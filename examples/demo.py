@@ -102,7 +102,7 @@ async def query(sql: str) -> list[dict[str, Any]]:
 
 def show(items: list[ContentItem]) -> None:
     for item in items:
-        print(item.text if isinstance(item, InputText) else f"[image, {len(item.image_url)} characters]")
+        print(item.text if isinstance(item, InputText) else f"[{type(item).__name__}]")
 
 
 async def run_cell(session: Session, file: str) -> bool:

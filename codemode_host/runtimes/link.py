@@ -29,7 +29,7 @@ EXITED = (
 READY_SINGLE_THREADED = 1
 READY_NATIVE_JOBS = 2
 
-# ------------------------------------------------------------------------------------------------- statuses of a runtime
+# ------------------------------------------------------------------------------------------------ statuses of a runtime
 
 EXIT_BROKEN = 70
 """A runtime found itself broken: an engine panic."""
