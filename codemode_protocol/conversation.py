@@ -98,6 +98,9 @@ class _Request:
     def __str__(self) -> str:
         return f"{self.id} ({self.kind.value})"
 
+    def is_terminate_of(self, session_id: str, cell_id: str) -> bool:
+        return self.kind is Machine.TERMINATE and self.cell_id == cell_id and self.session_id == session_id
+
 
 class _Call:
     __slots__ = ("cell", "kind")
@@ -421,7 +424,11 @@ class Conversation:
             )
         if not _add(session.cell_ids, number):
             raise Violation(f"request {request} starts cell {cell_id} of session {request.session_id} a second time")
-        session.cells[cell_id] = _Cell(self._cell_table[CellState.STARTING][CellEvent.STARTED])
+        following = self._cell_table[CellState.STARTING][CellEvent.STARTED]
+        if any(other.is_terminate_of(request.session_id, cell_id) for other in self._requests.values()):
+            # The client guessed the id and asked before it knew: the two messages may have crossed.
+            following = self._cell_table[following][CellEvent.TERMINATE]
+        session.cells[cell_id] = _Cell(following)
         request.cell_id = cell_id
 
     def _observed(self, request: _Request, value: WaitCompleted) -> None:

@@ -492,6 +492,13 @@ def test_an_end_is_told_to_everybody_who_observes_or_terminates() -> None:
     assert far.cell_state("s", "1") is None
 
 
+def test_a_cell_that_starts_while_it_is_asked_to_terminate_is_terminating_on_both_sides() -> None:
+    asked_before = [*wire.open_session(), wire.execute(), wire.terminate(4), wire.started()]
+    asked_after = [*wire.open_session(), wire.execute(), wire.started(), wire.terminate(4)]
+    for connection in (client(*asked_before), host(*asked_before), host(*asked_after)):
+        assert connection.cell_state("s", "1") is CellState.TERMINATING
+
+
 def test_a_terminate_of_a_cell_that_is_gone_is_the_hosts_to_answer() -> None:
     for connection in (host(*wire.open_session(), wire.terminate(4)), client(*wire.open_session(), wire.terminate(4))):
         tell(connection, wire.missing(4))
