@@ -476,6 +476,11 @@
     fail(reason) {
       fail(describe(reason));
     },
+    // A script that does not compile has no frames, but a place. Nothing of it has run, so this is the engine's own error.
+    uncompiled(error) {
+      const text = describe(error);
+      fail(error.lineNumber > 0 ? text + "\n    at exec_main.mjs:" + error.lineNumber + ":" + error.columnNumber : text);
+    },
     unresolved(name) {
       fail("Unsupported import in exec: " + wellFormed(name));
     },

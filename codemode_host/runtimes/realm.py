@@ -53,10 +53,13 @@ class Realm:
         interface.set_property("outputMemory", interface.array_buffer(output))
         engine.evaluate(_read("prelude.js").decode(), "prelude.js")(self._receive)
         wiring = interface.take_object("wiring")
-        names = "setTools", "setStored", "settle", "fire", "fail", "unresolved", "finish", "reset"
-        functions = [interface.take(name, wiring) for name in names]
-        self._set_tools, self._set_stored, self._settle, self._fire, self._fail, self._unresolved = functions[:6]
-        self._finish, self._reset = functions[6:]
+
+        def take(name: str) -> int:
+            return interface.take(name, wiring)
+
+        self._set_tools, self._set_stored, self._settle = take("setTools"), take("setStored"), take("settle")
+        self._fire, self._finish, self._reset = take("fire"), take("finish"), take("reset")
+        self._fail, self._uncompiled, self._unresolved = take("fail"), take("uncompiled"), take("unresolved")
         engine.evaluate("delete globalThis.wiring; undefined", "prelude.js")
         self._options = interface.compile_options(FILE_NAME)
         self._module = interface.object_root()
@@ -75,12 +78,10 @@ class Realm:
         interface = self._interface
         self._check(interface.call(self._set_tools, tools))
         self._check(interface.call(self._set_stored, stored))
-        if not (
-            interface.compile_module(self._options, source, self._module)
-            and interface.link(self._module)
-            and interface.evaluate(self._module, self._promise)
-        ):
-            self._take_failure()
+        if not interface.compile_module(self._options, source, self._module):
+            self._take_failure(self._uncompiled)
+        elif not (interface.link(self._module) and interface.evaluate(self._module, self._promise)):
+            self._take_failure(self._fail)
 
     def settle(self, results: bytes) -> None:
         """Answer tool calls: JSON ``[[call id, ok, value or message], …]``. Runs no jobs."""
@@ -194,9 +195,9 @@ class Realm:
 
     def _check(self, done: bool) -> None:
         if not done:
-            self._take_failure()
+            self._take_failure(self._fail)
 
-    def _take_failure(self) -> None:
+    def _take_failure(self, report: int) -> None:
         interface = self._interface
         self._failed = True
         exception = interface.take_exception()
@@ -204,7 +205,7 @@ class Realm:
             self._unresolved_import = False
             interface.call_with(self._unresolved, interface.unresolved)
         elif exception is not None:
-            interface.call_with(self._fail, exception)
+            interface.call_with(report, exception)
         else:
             interface.call(self._fail, b"out of memory")
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -40,9 +41,12 @@ def test_what_a_module_may_be_ends_well(run: Any, source: str) -> None:
 )  # fmt: skip
 def test_what_is_no_module_is_a_syntax_error_and_does_not_run(run: Any, source: str) -> None:
     ran = run(source)
-    assert ran.error.startswith("SyntaxError: ")
-    assert "\n" not in ran.error
+    assert re.fullmatch(r"SyntaxError: .*\n    at exec_main\.mjs:\d+:\d+", ran.error)
     assert ran.items == []
+
+
+def test_a_syntax_error_says_where_it_is(run: Any) -> None:
+    assert run("text(1);\n  const x = ;").error.endswith("\n    at exec_main.mjs:2:13")
 
 
 @pytest.mark.parametrize(
