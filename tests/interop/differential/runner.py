@@ -311,6 +311,7 @@ def run_all(program: HostProgram, cases: Sequence[tuple[str, Case]], patience: i
     After so many failures the rest is not tried: each may have taken all the time that it had.
     """
     failures = itertools.count(1)
+    given_up = False
 
     def attempt(run: Callable[[], Any]) -> Any:
         nonlocal given_up
@@ -322,7 +323,6 @@ def run_all(program: HostProgram, cases: Sequence[tuple[str, Case]], patience: i
             given_up = next(failures) >= patience
             return {"failure": f"{type(failure).__name__}: {failure}"}
 
-    given_up = False
     talks = [(case_id, case) for case_id, case in cases if isinstance(case, Conversation)]
     with ThreadPoolExecutor(os.cpu_count()) as pool, cell_runner(program) as runner:
         conversations = pool.map(lambda talk: attempt(lambda: run_conversation(program, talk[1])), talks)
