@@ -78,22 +78,23 @@ class FrameDecoder:
         self.failure: RemoteProtocolError | None = None
 
     def feed(self, data: bytes | bytearray) -> list[Payload]:
+        available = len(data)
+        if available < self._missing and self._partial is not None:  # one piece of many: the shortest way
+            self._partial += data
+            self._missing -= available
+            return []
         if self.failure is not None:
             raise self.failure
         payloads: list[Payload] = []
         position = 0
-        available = len(data)
 
         if self._partial is not None:
-            taken = min(self._missing, available)
-            # += with a view does not copy the piece on its way into the buffer.
-            self._partial += data if taken == available else memoryview(data)[:taken]
-            self._missing -= taken
-            if self._missing:
-                return payloads
+            position = self._missing
+            # A view is not copied on its way into the buffer.
+            self._partial += memoryview(data)[:position]
             payloads.append(self._partial)
             self._partial = None
-            position = taken
+            self._missing = 0
         elif self._header:
             taken = min(HEADER_BYTES - len(self._header), available)
             self._header += data[:taken]
