@@ -108,6 +108,8 @@ class Delegation:
     async def _run(self, task: DelegateTask) -> None:
         try:
             result: Success[DelegateValue] | Failure
+            if task.revoked:  # before it came to run
+                return
             try:
                 with task.scope:
                     result = await self._call(task)

@@ -91,7 +91,10 @@ class Puppet:
     async def receive(self) -> ClientMessage:
         """The client's next message. EOFError when there is none."""
         while not self._received:
-            data = await self.stream.receive_some()
+            try:
+                data = await self.stream.receive_some()
+            except trio.BrokenResourceError:
+                raise EOFError from None
             if not data:
                 raise EOFError
             self._received += self.connection.receive_data(bytes(data))

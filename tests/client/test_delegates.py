@@ -150,7 +150,7 @@ async def test_a_call_and_its_cancel_in_one_piece_come_to_nothing() -> None:
             calls += host.connection.send(DelegateCancel(number))
         await host.stream.send_all(calls)
         assert await _works(host)
-        assert not recorder.running.get("1")
+        await recorder.until(lambda: not recorder.running["1"])
 
 
 async def test_a_cell_is_reported_closed_once_after_its_last_call_has_cleaned_up() -> None:
