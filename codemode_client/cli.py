@@ -51,6 +51,15 @@ def parser() -> argparse.ArgumentParser:
         metavar="COMMAND",
         help="the host program and its arguments (default: this environment's own host)",
     )
+    replay = commands.add_parser(
+        "replay",
+        help="show a recorded conversation as a timed transcript",
+        description="Show a conversation that `codemode-host --record FILE` wrote down: each message with its time and "
+        "direction, and what is remarkable about it. The exit status is 0, or 2 when FILE is no recording.",
+        epilog="example: codemode run script.js --host 'codemode-host --record talk.rec'; codemode replay talk.rec",
+    )
+    replay.add_argument("file", metavar="FILE", help="the recording")
+    replay.add_argument("--full", action="store_true", help="show messages whole, however long they are")
     return top
 
 
@@ -65,6 +74,10 @@ def milliseconds(text: str) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     options = parser().parse_args(argv)
+    if options.command == "replay":
+        from .replay import replay_command
+
+        return replay_command(options)
     from .run import run_command
 
     return run_command(options)

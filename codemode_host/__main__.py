@@ -51,6 +51,12 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="processor time of a cell (default: no limit)",
     )
     parser.add_argument("--spares", type=int, default=2, metavar="N", help="runtimes kept ready (default: %(default)s)")
+    parser.add_argument(
+        "--record",
+        metavar="FILE",
+        help="write every byte of the conversation to FILE, for `codemode replay FILE` to show; it holds all that the "
+        "scripts and the tools said, so only its owner may read it",
+    )
     return parser.parse_args(argv)
 
 
@@ -101,6 +107,7 @@ def serve(options: argparse.Namespace, zygote: ZygoteProcess, read_fd: int, writ
 
     from .host import Host, HostStopped
     from .limits import Limits
+    from .recorder import Recorder
     from .supervision import ExitStatus, Failure
 
     logging.basicConfig(
@@ -113,7 +120,13 @@ def serve(options: argparse.Namespace, zygote: ZygoteProcess, read_fd: int, writ
         cpu_seconds=options.cpu_seconds,
         spare_runtimes=options.spares,
     )
-    host = Host(HostConnection(framing=options.framing), zygote, limits, read_fd=read_fd, write_fd=write_fd)
+    try:
+        recorder = Recorder(options.record, options.framing) if options.record is not None else None
+    except OSError as error:
+        sys.stderr.write(f"codemode-host: cannot record to {options.record}: {error.strerror}\n")
+        return ExitStatus.USAGE
+    connection = HostConnection(framing=options.framing)
+    host = Host(connection, zygote, limits, read_fd=read_fd, write_fd=write_fd, recorder=recorder)
     status = ExitStatus.OK
     try:
         trio.run(host.serve)

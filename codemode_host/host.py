@@ -58,6 +58,7 @@ from codemode_protocol.values import (
 
 from .cell import Call, Cell, CellRequestError
 from .limits import Limits
+from .recorder import Recorder
 from .runtimes.pool import RuntimeExit, RuntimePool
 from .runtimes.spawn import ZygoteProcess
 from .session import CellSession, observation_time
@@ -119,6 +120,7 @@ class Host:
         *,
         read_fd: int,
         write_fd: int,
+        recorder: Recorder | None = None,
     ) -> None:
         self.connection = connection
         self.limits = limits
@@ -128,6 +130,7 @@ class Host:
         self._zygote = zygote
         self._read_fd = read_fd
         self._write_fd = write_fd
+        self._recorder = recorder
         self._sessions: dict[str, CellSession] = {}
         self._waits: dict[int, Cell] = {}
         self._queue: deque[bytes | bytearray | memoryview] = deque()
@@ -160,6 +163,8 @@ class Host:
     async def _read(self) -> None:
         while True:
             data = await _read_some(self._read_fd)
+            if self._recorder is not None:
+                self._recorder.heard(data)
             if not data:
                 self.connection.receive_eof()
                 return
@@ -215,6 +220,8 @@ class Host:
                     Failure(ExitStatus.LOST_CLIENT, "lost its client", f"cannot write to it: {error.strerror}")
                 ) from error
             self._queued -= written
+            if self._recorder is not None:
+                self._recorder.said(memoryview(data)[:written])
             if written == len(data):
                 self._queue.clear()
             else:
