@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from enum import IntEnum
 
@@ -81,3 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .run import run_command
 
     return run_command(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
