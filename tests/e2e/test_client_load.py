@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 import trio
 from msgspec import Raw
@@ -40,7 +43,8 @@ async def test_two_hundred_cells_live_at_once_all_end(host_command: list[str]) -
     assert recorder.errors == []
 
 
-async def test_ten_thousand_calls_in_flight_at_once_all_come_back(host_command: list[str]) -> None:
+async def test_ten_thousand_calls_in_flight_at_once_all_come_back(own_host_command: list[str]) -> None:
+    # The reference host ends over so many.
     release = trio.Event()
     waiting = 0
 
@@ -52,7 +56,7 @@ async def test_ten_thousand_calls_in_flight_at_once_all_come_back(host_command: 
         await release.wait()
         return invocation.input
 
-    async with CodeModeProvider(host_command) as provider, provider.session(Recorder(gate=gate)) as session:
+    async with CodeModeProvider(own_host_command) as provider, provider.session(Recorder(gate=gate)) as session:
         response = await session.run(
             "const all = await Promise.all(Array.from({length: 10000}, (_, index) => tools.gate(index)));"
             "text(all.every((value, index) => value === index))",
@@ -112,3 +116,29 @@ async def test_three_hundred_cells_one_after_the_other_are_all_reported(host_com
         assert binding.cells == {}
         assert binding.driver._operations == {}
         assert binding.driver._initial == {}
+
+
+@pytest.mark.soak
+@pytest.mark.time_limit(600)
+async def test_five_thousand_cells_leave_memory_flat_on_both_sides(host_command: list[str]) -> None:
+    async with CodeModeProvider(host_command) as provider, provider.session(Recorder()) as session:
+
+        async def run(cells: int) -> None:
+            for _ in range(cells):
+                await session.run("text(await tools.echo('x'.repeat(10000)))", [definition("echo")])
+
+        await run(1000)
+        driver = provider._driver
+        assert driver is not None
+        assert driver._child is not None
+        before = [resident_bytes(os.getpid()), resident_bytes(driver._child.pid)]
+        await run(4000)
+        after = [resident_bytes(os.getpid()), resident_bytes(driver._child.pid)]
+        assert driver._connection.size() <= 8
+    grown = [later - earlier for earlier, later in zip(before, after, strict=True)]
+    assert max(grown) < 8 * MEBIBYTE, f"grown by {grown} bytes (client, host)"
+
+
+def resident_bytes(pid: int) -> int:
+    """What a process has in memory."""
+    return int(Path("/proc", str(pid), "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

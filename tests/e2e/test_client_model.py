@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -176,25 +175,17 @@ class World:
         assert {cell.cell_id for cell in owned.cells} <= set(owned.recorder.closed)
 
 
-def _command() -> list[str]:
-    return (
-        [os.environ["CODEMODE_TEST_HOST"]]
-        if os.environ.get("CODEMODE_TEST_HOST")
-        else [sys.executable, "-m", "codemode_host"]
-    )
-
-
 @settings(
     max_examples=max(10, settings.default.max_examples // 50),  # type: ignore[union-attr]
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
 )
-@given(st.lists(step, min_size=5, max_size=40))
-async def test_whatever_happens_the_promises_hold(steps: list[Step]) -> None:
+@given(steps=st.lists(step, min_size=5, max_size=40))
+async def test_whatever_happens_the_promises_hold(host_command: list[str], steps: list[Step]) -> None:
     cancel = Cancel()
     trio.lowlevel.add_instrument(cancel)
     tasks_before = trio.lowlevel.current_statistics().tasks_living
     async with (
-        CodeModeProvider(_command(), start_attempts=1000, first_backoff=0.001, max_backoff=0.001) as provider,
+        CodeModeProvider(host_command, start_attempts=1000, first_backoff=0.001, max_backoff=0.001) as provider,
         trio.open_nursery() as nursery,
     ):
         world = World(provider, nursery, cancel)
