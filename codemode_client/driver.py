@@ -338,8 +338,7 @@ class Driver:
                 self._handlers[type(message)](message)
                 if self.lost:
                     return
-            if (failure := self._connection.failure) is not None:
-                raise failure
+            self._connection.raise_for_violation()
         except RemoteProtocolError as error:
             self.fail(f"the host broke the protocol: {error}", error)
 

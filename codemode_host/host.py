@@ -174,8 +174,7 @@ class Host:
                 else:
                     self._dispatch(message)
             self.turn_over()
-            if self.connection.failure is not None:
-                raise self.connection.failure
+            self.connection.raise_for_violation()
             if self.connection.state is ConnectionState.CLOSED:
                 await self._drained()
                 return

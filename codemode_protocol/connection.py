@@ -6,9 +6,9 @@ every message of either direction against the tables of `state.py` and keeps the
 (`conversation.py`); they are the only copy.
 
 A message that this side may not send raises `LocalProtocolError`: nothing was sent and nothing changed. A message,
-or a byte, that the peer may not send ends the connection: the state is `FAILED` at once, nothing more can be sent,
-and the first cause is in `failure`. Messages that came before it in the same data are still returned; the next call
-raises the cause. So look at `failure` after handling what `receive_data` gave, before waiting for more.
+or a byte, that the peer may not send ends the connection: the state is `FAILED`, nothing more can be sent, and the
+first cause is in `failure`. Messages that came before it in the same data are returned first and can be answered, as if
+they had come alone. So call `raise_for_violation` after handling what `receive_data` gave, before waiting for more.
 """
 
 from __future__ import annotations
@@ -81,6 +81,7 @@ class _Connection(Generic[Incoming]):
         self.state = ConnectionState.IDLE
         self.failure: RemoteProtocolError | None = None
         """The first rule that the peer broke; the connection is finished then."""
+        self._violation: RemoteProtocolError | None = None
         self._decoder = decoder
         self._max_payload = max_payload
         lines = framing == "lines"
@@ -137,11 +138,11 @@ class _Connection(Generic[Incoming]):
         """Take bytes and give the messages that they complete, decoded and checked, in order.
 
         `data` may be cut anywhere and must not be changed afterwards. Raises RemoteProtocolError when the peer
-        broke a rule; if messages came before that in the same data, they are returned and the next call raises.
-        Once the conversation is over what still comes is dropped. LocalProtocolError after `receive_eof`.
+        broke a rule; if messages came before that in the same data, they are returned, and may still be answered,
+        before `raise_for_violation` or the next call raises. Once the conversation is over what still comes is
+        dropped. LocalProtocolError after `receive_eof`.
         """
-        if self.failure is not None:
-            raise self.failure
+        self.raise_for_violation()
         if self._heard_end:
             raise LocalProtocolError("receive_data after receive_eof")
         messages: list[Incoming] = []
@@ -157,24 +158,33 @@ class _Connection(Generic[Incoming]):
             if self._frames.failure is not None:
                 raise self._frames.failure
         except RemoteProtocolError as error:
-            self._fail(error)
+            self._violation = error
             if not messages:
-                raise
+                self.raise_for_violation()
         return messages
+
+    def raise_for_violation(self) -> None:
+        """Raise the RemoteProtocolError that ended, or now ends, the connection, if the peer broke a rule.
+
+        To be called when the messages that `receive_data` gave have been handled.
+        """
+        if self._violation is not None and self.failure is None:
+            self.state = self._table[self.state][ConnectionEvent.VIOLATION]
+            self.failure = self._violation
+        if self.failure is not None:
+            raise self.failure
 
     def receive_eof(self) -> None:
         """The peer says no more. Raises RemoteProtocolError when it stopped inside a frame; may be called again."""
-        if self.failure is not None:
-            raise self.failure
+        self.raise_for_violation()
         if self._heard_end:
             return
         self._heard_end = True
         if self.state is ConnectionState.CLOSED:
             return
         if not self._frames.at_boundary:
-            error = RemoteProtocolError("early end of input: it stops inside a frame")
-            self._fail(error)
-            raise error
+            self._violation = RemoteProtocolError("early end of input: it stops inside a frame")
+            self.raise_for_violation()
         self.state = self._table[self.state][ConnectionEvent.EOF]
 
     def _decode(self, payload: Payload) -> Incoming:
@@ -199,10 +209,6 @@ class _Connection(Generic[Incoming]):
 
     def _heard_enough(self) -> bool:
         return self.state is ConnectionState.CLOSED
-
-    def _fail(self, error: RemoteProtocolError) -> None:
-        self.state = self._table[self.state][ConnectionEvent.VIOLATION]
-        self.failure = error
 
     # --------------------------------------------------------------------------------------------------------- sending
 

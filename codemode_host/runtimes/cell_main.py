@@ -62,13 +62,20 @@ def emit(kind: str, text: str) -> None:
         _panic()
 
 
+def prepare(realm: Realm, fd: int) -> None:
+    """Have the pages that every script needs, unless somebody waits already.
+
+    This runs a script of our own, so it comes before the output memory is shared: nobody is to read what it writes.
+    """
+    _cell.poll.register(fd, select.POLLIN)
+    if not _cell.poll.poll(0):
+        realm.prepare()
+
+
 def run(realm: Realm, fd: int, memory: memoryview) -> NoReturn:
     """Serve one script. Does not return."""
     try:
         _cell.fd, _cell.memory = fd, memory
-        _cell.poll.register(fd, select.POLLIN)
-        if not _cell.poll.poll(0):
-            realm.prepare()  # nobody waits yet: have the pages that every script needs
         while (frame := _take_frame()) is None:
             _fill()
         kind, payload = frame

@@ -159,14 +159,17 @@ class Zygote:
         self._send(link.FORKED, serial, pid)
 
     def _become_runtime(self, parent: int, link_fd: int, memory_fd: int) -> None:
-        self._memory.share(memory_fd)
         os.dup2(link_fd, CONTROL_FD, inheritable=False)
-        os.closerange(CONTROL_FD + 1, 1 << 20)
+        memory_fd = os.dup2(memory_fd, CONTROL_FD + 1, inheritable=False)
+        os.closerange(memory_fd + 1, 1 << 20)
         realm = self._realm
         if realm is None:
             engine = load(self._options)
             realm = Realm(engine, cell_main.emit, self._memory.view)
             self._confinement.apply_inherited()
+        cell_main.prepare(realm, CONTROL_FD)
+        self._memory.share(memory_fd)
+        os.close(memory_fd)
         self._confinement.apply_own(parent)
         cell_main.run(realm, CONTROL_FD, self._memory.view)
 

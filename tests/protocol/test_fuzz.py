@@ -30,6 +30,7 @@ def hear(connection: Connection, *pieces: bytes) -> None:
         raised: RemoteProtocolError | None = None
         try:
             heard += len(connection.receive_data(piece))
+            connection.raise_for_violation()
         except RemoteProtocolError as error:
             raised = error
         first = first or connection.failure

@@ -373,6 +373,8 @@ def test_a_message_after_the_violation_is_neither_heard_nor_said() -> None:
 
     assert host.receive_data(good + bad + encode_frame(wire.shutdown(3))) == [wire.shutdown(2)]
 
+    with pytest.raises(RemoteProtocolError, match="duplicate code-mode request id 1"):
+        host.raise_for_violation()
     assert "duplicate code-mode request id 1" in str(host.failure)
     for _ in range(2):
         with pytest.raises(RemoteProtocolError, match="duplicate"):

@@ -26,6 +26,9 @@ KNOWN: Mapping[str, str] = {
     r"surface/function-(text|image|store|load|notify|yield_control|setTimeout|clearTimeout|exit)": PLAIN,
     r"locales/(number-is-IS|segmenter-thai|supported)": ICU,
     r"modules/import-with-attributes": "the engine does not parse import attributes without being asked to",
+    r"malformed/frame-(field|type)-twice": "of a field that comes twice the last value counts: the decoder cannot tell",
+    r"malformed/frame-nested-too-deep": "the depth of JSON is bounded by memory, not at 127",
+    r"yields/yield-asked-(by-the-client|for-nothing)": "operation/yield belongs to a capability that we do not offer",
     r"helpers/(image-function|store-refuses-(function|symbol|to-json-undefined))": UNSTORABLE,
 }
 """Patterns for whole case ids, and why their answers differ."""
