@@ -247,7 +247,7 @@ class Driver:
             finally:
                 if self._child is not None:
                     self._child.ensure_reaped()
-                self._ending.set()
+                self.fail("the connection's own tasks failed")  # unless it has come to its end as it should
                 self._settle_everything()
                 self.finished.set()
 

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import trio
+from msgspec import Raw
 
 from codemode_client import CodeModeProvider, Session
 from codemode_protocol.errors import (
@@ -18,7 +19,7 @@ from codemode_protocol.errors import (
     SessionClosedError,
 )
 from codemode_protocol.messages import OpenSession
-from codemode_protocol.values import ExecuteRequest, WaitRequest
+from codemode_protocol.values import ExecuteRequest, ToolInvocation, WaitRequest
 from tests.client.puppet import puppets
 from tests.client.recorder import Recorder
 
@@ -235,3 +236,27 @@ async def test_a_blank_session_id_is_refused() -> None:
     async with CodeModeProvider([sys.executable]) as provider:
         with pytest.raises(ValueError, match="blank"):
             await provider.open_session(Recorder(), " ")
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+async def test_a_tool_that_ends_the_program_ends_the_provider_too(kind: type[BaseException]) -> None:
+    async def tool(_: ToolInvocation) -> Raw:
+        raise kind
+
+    recorder = Recorder(tool=tool)
+    async with puppets() as hosts:
+        with pytest.raises(BaseExceptionGroup) as caught:
+            async with CodeModeProvider(hosts.command) as provider, trio.open_nursery() as nursery:
+
+                async def run() -> None:
+                    session = await provider.open_session(recorder, "s")
+                    await session.run("")
+
+                nursery.start_soon(run)
+                host = await hosts.next()
+                await host.open_session()
+                await host.start_cell("1")
+                await host.call_tool("1")
+                await trio.sleep_forever()
+    assert caught.value.subgroup(kind) is not None
+    assert recorder.closed == ["1"]

@@ -1,0 +1,110 @@
+"""One host process: its spawning, its last words, its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from codemode_client import child as child_module
+from codemode_client.child import STDERR_TAIL_BYTES, Child
+from codemode_protocol.errors import HostStartError
+
+
+@asynccontextmanager
+async def spawned(script: str, *, grace: float = 5.0, **options: str) -> AsyncIterator[Child]:
+    """A Python script as a child, stopped at the end of the block."""
+    child = Child.spawn([sys.executable, "-I", "-S", "-c", script], **options)  # type: ignore[arg-type]
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(child.run)
+            yield child
+            os.close(child.stdin_fd)
+            await child.stop(grace)
+            nursery.cancel_scope.cancel()
+    finally:
+        child.ensure_reaped()
+        os.close(child.stdout_fd)
+
+
+async def test_the_exit_status_and_the_last_words_are_there_after_the_stop() -> None:
+    async with spawned("import sys; sys.stdin.read(); sys.stderr.write('one\\ntwo\\n'); sys.exit(7)") as child:
+        pass
+    assert child.exit_status == 7
+    assert child.stderr_tail == "one\ntwo"
+
+
+async def test_only_the_end_of_standard_error_is_kept() -> None:
+    async with spawned("import sys; sys.stderr.write('x' * 1_000_000 + '\\nend\\n')") as child:
+        await child.exited.wait()
+    assert child.stderr_tail.endswith("x\nend")
+    assert len(child.stderr_tail) <= STDERR_TAIL_BYTES
+
+
+async def test_a_process_that_ignores_the_end_of_its_input_is_terminated() -> None:
+    async with spawned("import time; time.sleep(1000)", grace=0.05) as child:
+        pass
+    assert child._process.returncode == -signal.SIGTERM
+    # It says nothing about the host that it was made to end.
+    assert child.exit_status is None
+
+
+async def test_a_process_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_module, "TERMINATE_SECONDS", 0.05)
+    script = (
+        "import signal, sys, time; signal.signal(15, signal.SIG_IGN); sys.stderr.write('ready\\n'); time.sleep(99)"
+    )
+    async with spawned(script, grace=0.05) as child:
+        while child.stderr_tail != "ready":  # noqa: ASYNC110 - what it wrote to standard error has no event
+            await trio.sleep(0.005)
+    assert child._process.returncode == -signal.SIGKILL
+
+
+async def test_a_stopped_process_can_be_ended() -> None:
+    async with spawned("import time; time.sleep(1000)", grace=0.0) as child:
+        os.kill(child.pid, signal.SIGSTOP)
+    assert child._process.returncode in (-signal.SIGTERM, -signal.SIGKILL)
+
+
+async def test_it_is_made_by_the_calling_thread_and_has_a_session_of_its_own() -> None:
+    async with spawned("import sys; sys.stdin.read()") as child:
+        assert os.getsid(child.pid) == child.pid
+        assert threading.active_count() == 1
+
+
+async def test_environment_and_directory_are_handed_on() -> None:
+    script = "import os, sys; sys.stderr.write(os.getcwd() + ' ' + os.environ['WORD'])"
+    async with spawned(script, cwd="/", env={"WORD": "hello"}) as child:  # type: ignore[arg-type]
+        await child.exited.wait()
+    assert child.stderr_tail == "/ hello"
+
+
+async def test_a_system_without_pidfds_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "pidfd_open")
+    async with spawned("import sys; sys.stdin.read(); sys.exit(7)") as child:
+        assert not child.exited.is_set()
+    assert child.exit_status == 7
+
+
+@pytest.mark.parametrize("command", [["/nowhere/host"], ["/"], ["bad\0name"]])
+def test_a_program_that_cannot_be_run_is_a_start_error(command: list[str]) -> None:
+    with pytest.raises(HostStartError, match="cannot be run"):
+        Child.spawn(command)
+
+
+async def test_whoever_could_not_stop_it_can_still_reap_it() -> None:
+    child = Child.spawn([sys.executable, "-I", "-S", "-c", "import time; time.sleep(1000)"])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(child.run)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    child.ensure_reaped()
+    child.ensure_reaped()
+    os.close(child.stdin_fd)
+    os.close(child.stdout_fd)
