@@ -7,12 +7,14 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import IO
 
 import trio
 
 from codemode_client.pipes import prepare_pipe
 from codemode_protocol.errors import HostStartError
+from codemode_protocol.framing import MAX_PAYLOAD_BYTES
 
 STDERR_TAIL_BYTES = 16 * 1024
 """How much of the end of a host's standard error is kept."""
@@ -28,6 +30,19 @@ KILL_SECONDS = 5.0
 
 STDERR_SECONDS = 0.25
 """How long the standard error of an ended host is still read; something else may hold its other end open."""
+
+
+@dataclass(frozen=True)
+class HostOptions:
+    """How to start and to end a host process. Times are seconds."""
+
+    command: Sequence[str]
+    env: Mapping[str, str] | None = None
+    cwd: str | None = None
+    handshake_timeout: float = 10.0
+    shutdown_timeout: float = 10.0
+    close_timeout: float = 2.0
+    max_payload: int = MAX_PAYLOAD_BYTES
 
 
 class Child:

@@ -12,15 +12,14 @@ then every open request fails with the cause, the exit status and the last lines
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import trio
 
 from codemode_client.binding import Binding
 from codemode_client.cells import Observation
-from codemode_client.child import Child
+from codemode_client.child import Child, HostOptions
 from codemode_client.delegation import Delegation
 from codemode_client.pipes import PipeWriter
 from codemode_client.slots import Slot
@@ -34,7 +33,6 @@ from codemode_protocol.errors import (
     RemoteProtocolError,
     RequestTooLargeError,
 )
-from codemode_protocol.framing import MAX_PAYLOAD_BYTES
 from codemode_protocol.messages import (
     CellClosed,
     ClientMessage,
@@ -70,19 +68,6 @@ EXITED_SECONDS = 0.25
 
 LOST_SECONDS = 0.5
 """How long a host that was lost may take to end by itself, with an exit status of its own."""
-
-
-@dataclass(frozen=True)
-class HostOptions:
-    """How to start and to end a host process. Times are seconds."""
-
-    command: Sequence[str]
-    env: Mapping[str, str] | None = None
-    cwd: str | None = None
-    handshake_timeout: float = 10.0
-    shutdown_timeout: float = 10.0
-    close_timeout: float = 2.0
-    max_payload: int = field(default=MAX_PAYLOAD_BYTES)
 
 
 class Operation(Protocol):

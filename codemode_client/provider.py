@@ -11,7 +11,8 @@ from typing import Self
 
 import trio
 
-from codemode_client.driver import Driver, HostOptions
+from codemode_client.child import HostOptions
+from codemode_client.driver import Driver
 from codemode_client.session import Session
 from codemode_protocol.errors import HostError, HostUnavailableError, ProviderClosedError
 from codemode_protocol.framing import MAX_PAYLOAD_BYTES
