@@ -25,9 +25,6 @@ from msgspec import Raw, Struct
 from codemode_protocol.values import (
     ContentItem,
     ExecuteRequest,
-    InputAudio,
-    InputImage,
-    InputText,
     LiveCell,
     MissingCell,
     Outcome,
@@ -281,10 +278,11 @@ class Cell:
     # ----------------------------------------------------------------------------------------------------- output
 
     def _collect(self, end: int) -> None:
-        items = self._runtime.output.take(end)
-        if items:
-            self._items += items
-            self._size += sum(_size(item) for item in items)
+        output = self._runtime.output
+        before = output.position
+        items = output.take(end)
+        self._items += items
+        self._size += output.position - before + len(items) * ITEM_OVERHEAD
 
     def _take_items(self) -> list[ContentItem]:
         items, self._items, self._size = self._items, [], 0
@@ -391,15 +389,6 @@ class Cell:
         self._deadline = deadline
         if self._scope is not None:
             self._scope.deadline = deadline
-
-
-def _size(item: ContentItem) -> int:
-    """What an item costs in an answer, roughly, in bytes."""
-    match item:
-        case InputText(text):
-            return ITEM_OVERHEAD + len(text)
-        case InputImage(url) | InputAudio(url):
-            return ITEM_OVERHEAD + len(url)
 
 
 def live(response: RuntimeResponse) -> Outcome:

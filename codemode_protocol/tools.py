@@ -49,6 +49,8 @@ def normalize_tool_name(name: str) -> str:
     others may be ASCII digits too. The empty name is `_`. Reserved words stay as they are: they are only used as
     property names.
     """
+    if name.isascii() and name.isidentifier():  # the usual case, decided fast
+        return name
     return _NOT_FIRST.sub("_", name[:1]) + _NOT_LATER.sub("_", name[1:]) or "_"
 
 

@@ -32,7 +32,8 @@ class OutputReader:
 
     def __init__(self, memory: mmap.mmap) -> None:
         self._memory = memory
-        self._at = link.OUTPUT_START
+        self.position = link.OUTPUT_START
+        """How far the memory has been read, an offset in bytes."""
         self._partial: list[bytes] = []
 
     @property
@@ -43,48 +44,56 @@ class OutputReader:
     def rewind(self) -> None:
         """The cell, which waits for this, starts again at the beginning of the memory."""
         self._memory[:4] = link.OUTPUT_START.to_bytes(4, "little")
-        self._at = link.OUTPUT_START
+        self.position = link.OUTPUT_START
 
     def take(self, end: int) -> list[ContentItem]:
-        """The items completed since the last call, up to offset `end`."""
-        at = self._at
-        if end == at or end == 0:
+        """The items completed since the last call, up to offset `end`.
+
+        An end that lies before what was read already is an old one: a frame may come after the memory has been looked at.
+        """
+        at = self.position
+        if end <= at:
             return []
-        if not at < end <= link.OUTPUT_BYTES:
+        if end > link.OUTPUT_BYTES or end & 3:
             raise LinkError(f"output memory written up to {end}, read up to {at}")
         data = self._memory[at:end]
+        headers = memoryview(data).cast("I")
+        texts = data.decode("latin-1")  # of its slices, those that are Latin-1 text are what they say
         items: list[ContentItem] = []
         position, size = 0, len(data)
         try:
             while position < size:
-                header = int.from_bytes(data[position : position + 4], "little")
+                header = headers[position >> 2]
                 start = position + 4
                 stop = start + (header & link.RECORD_LENGTH_MASK)
                 if stop > size:
                     raise LinkError(f"output record of {stop - start} bytes reaches over the end of what was written")
                 position = (stop + 3) & ~3
-                piece = data[start:stop]
-                if header & link.RECORD_MORE:
-                    self._partial.append(piece)
+                if header < _SHORT_LATIN1_TEXT and not self._partial:
+                    items.append(InputText(texts[start:stop]))
                     continue
-                if self._partial:
-                    piece = b"".join((*self._partial, piece))
+                self._partial.append(data[start:stop])
+                if not header & link.RECORD_MORE:
+                    items.append(_decode(header >> link.RECORD_KIND_SHIFT, b"".join(self._partial)))
                     self._partial.clear()
-                kind = (header >> link.RECORD_KIND_SHIFT) & link.RECORD_KIND_MASK
-                if kind == link.TEXT_LATIN1:
-                    items.append(InputText(piece.decode("latin-1")))
-                elif kind == link.TEXT_UTF16:
-                    items.append(InputText(piece.decode("utf-16-le")))
-                else:
-                    items.append(_image(kind, piece))
         except (UnicodeDecodeError, msgspec.DecodeError) as error:
             raise LinkError(f"output record cannot be decoded: {error}") from error
-        self._at = end
+        self.position = end
         return items
 
 
-def _image(kind: int, piece: bytes) -> InputImage:
-    if kind not in (link.IMAGE_LATIN1, link.IMAGE_UTF16):
-        raise LinkError(f"output record of unknown kind {kind}")
-    image = _image_decoder.decode(piece.decode("latin-1" if kind == link.IMAGE_LATIN1 else "utf-16-le"))
-    return InputImage(image.image_url, image.detail)
+_SHORT_LATIN1_TEXT = 1 << link.RECORD_KIND_SHIFT
+"""Headers below this are of Latin-1 texts in one piece."""
+
+
+def _decode(kind: int, data: bytes) -> ContentItem:
+    match kind:
+        case link.TEXT_LATIN1:
+            return InputText(data.decode("latin-1"))
+        case link.TEXT_UTF16:
+            return InputText(data.decode("utf-16-le"))
+        case link.IMAGE_LATIN1 | link.IMAGE_UTF16:
+            image = _image_decoder.decode(data.decode("latin-1" if kind == link.IMAGE_LATIN1 else "utf-16-le"))
+            return InputImage(image.image_url, image.detail)
+        case _:
+            raise LinkError(f"output record of unknown kind {kind}")

@@ -440,11 +440,9 @@
     __proto__: null,
     setTools(text) {
       rewind(); // the memory may be another one than at the last fork
-      const list = parse(text), tools = {}, all = [];
-      for (let i = 0; i < list.length; i++) {
-        define(tools, list[i].name, hide(callTool, i), true);
-        define(all, i, { name: list[i].name, description: list[i].description }, true);
-      }
+      const all = parse(text), tools = {};
+      // Plain assignment is safe, for nothing of the user's has run yet, and it is what a hundred tools can afford.
+      for (let i = 0; i < all.length; i++) tools[all[i].name] = hide(callTool, i);
       define(G, "tools", tools, true);
       define(G, "ALL_TOOLS", all, true);
     },

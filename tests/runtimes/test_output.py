@@ -97,6 +97,15 @@ def test_an_end_outside_the_memory_is_a_broken_link() -> None:
         OutputReader(Writer().memory).take(link.OUTPUT_BYTES + 1)
 
 
+def test_an_end_that_was_read_already_is_an_old_one() -> None:
+    writer = Writer()
+    reader = OutputReader(writer.memory)
+    first = writer.text("first")
+    writer.text("second")
+    assert reader.take(reader.written) == [InputText("first"), InputText("second")]
+    assert reader.take(first) == []
+
+
 def test_a_record_that_reaches_over_the_end_is_a_broken_link() -> None:
     writer = Writer()
     writer.text("some text")
