@@ -276,13 +276,13 @@ class Driver:
                     continue
                 if not data:
                     break
-                if not self._closing:
+                if not self.lost:
                     self._receive(data)
-                    if self.lost and not self._closing:
-                        return
+                elif not self._closing:
+                    return
                 size = _LARGE_READ if len(data) == size else _SMALL_READ
             self._output_ended.set()
-            if not self._closing:
+            if not self.lost:
                 self._receive_eof()
                 self.fail("the host closed its standard output")
         finally:

@@ -69,6 +69,8 @@ class CodeModeProvider:
         self._first_backoff = first_backoff
         self._max_backoff = max_backoff
         self._driver: Driver | None = None
+        self._retired: list[Driver] = []
+        """Lost ones whose delegates' calls may still be ending."""
         self._numbers = itertools.count(1)
         self._failures = 0
         self._last_failure: HostError | None = None
@@ -129,12 +131,13 @@ class CodeModeProvider:
         callers are cancelled.
         """
         self.closed = True
-        driver = self._driver
-        if driver is None:
-            await trio.lowlevel.checkpoint()
-            return
-        driver.close()
-        await driver.finished.wait()
+        drivers = [*self._retired]
+        if self._driver is not None:
+            self._driver.close()
+            drivers.append(self._driver)
+        await trio.lowlevel.checkpoint()
+        for driver in drivers:
+            await driver.finished.wait()
 
     async def connect(self) -> Driver:
         """The one host, started if there is none. For sessions. When it returns, the host can be used at once."""
@@ -171,6 +174,7 @@ class CodeModeProvider:
     def _retire(self, driver: Driver) -> None:
         """The host is gone for good: count how it did, and let another take its place."""
         self._driver = None
+        self._retired = [one for one in [*self._retired, driver] if not one.finished.is_set()]
         if driver.proved:
             self._failures = 0
             return

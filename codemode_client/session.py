@@ -45,6 +45,8 @@ class Session:
         self._provider = provider
         self._delegate = delegate
         self._binding: Binding | None = None
+        self._past: list[Binding] = []
+        """Lost ones whose delegates' calls may still be ending."""
         self._closed = False
         self.session_id = session_id
 
@@ -109,11 +111,13 @@ class Session:
         reaped. May be called again and by many; it goes on when its callers are cancelled.
         """
         self._closed = True
-        if self._binding is None:
-            await trio.lowlevel.checkpoint()
-            return
-        self._binding.shut_down()
-        await self._binding.closed.get()
+        bindings = [*self._past]
+        if self._binding is not None:
+            self._binding.shut_down()
+            bindings.append(self._binding)
+        await trio.lowlevel.checkpoint()
+        for binding in bindings:
+            await binding.closed.get()
 
     @trio.lowlevel.enable_ki_protection
     async def run(
@@ -166,6 +170,7 @@ class Session:
                     raise SessionClosedError(self.session_id) from None
                 if self._binding is binding and not self._closed:
                     # From here on the session owns the opening, whatever becomes of this caller.
+                    self._past = [past for past in [*self._past, binding] if past is not None and not past.closed.done]
                     self._binding = driver.bind(self.session_id, self._delegate, self.generation)
             elif not binding.ready:
                 await binding.opened.get()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
+from msgspec import Raw
 
 from codemode_client import CodeModeProvider, Session, StartedCell
 from codemode_protocol.errors import HostLostError, HostStartError, SessionClosedError, StaleCellError
 from codemode_protocol.messages import Execute, OpenSession, ShutdownSession, Terminate, Wait
-from codemode_protocol.values import ExecuteRequest, LiveCell, MissingCell, WaitRequest
+from codemode_protocol.values import ExecuteRequest, LiveCell, MissingCell, ToolInvocation, WaitRequest
 from tests.client.puppet import Puppet, Puppets, missing, puppets, result, terminated, yielded
 from tests.client.recorder import Recorder, forever
 
@@ -320,3 +322,48 @@ async def test_output_that_was_kept_for_a_cell_ends_with_its_host() -> None:
         await driver.gone.wait()
         with pytest.raises(StaleCellError):
             await session.wait(WaitRequest("1", 0))
+
+
+async def test_shutting_down_waits_for_the_calls_of_earlier_generations() -> None:
+    cleaning = trio.Event()
+    clean = trio.Event()
+
+    async def tool(_: ToolInvocation) -> Raw:
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                cleaning.set()
+                await clean.wait()
+        raise AssertionError
+
+    recorder = Recorder(tool=tool)
+    async with puppets() as hosts, CodeModeProvider(hosts.command) as provider:
+        session, host = await _open(provider, hosts, recorder)
+        await _start(session, host, "1")
+        await host.call_tool("1")
+        await recorder.until(lambda: recorder.calls)
+        os.kill(host.pid, signal.SIGKILL)
+        await cleaning.wait()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(session.execute, CELL)
+            host = await hosts.next()
+            await host.open_session()
+            await host.run_cell("1")
+        await recorder.until(lambda: recorder.closed == ["g2:1"])
+        over: list[str] = []
+        async with trio.open_nursery() as nursery:
+
+            async def end(call: Callable[[], Awaitable[None]], what: str) -> None:
+                await call()
+                over.append(what)
+
+            nursery.start_soon(end, session.shutdown, "session")
+            await host.close_session()
+            nursery.start_soon(end, provider.aclose, "provider")
+            await trio.testing.wait_all_tasks_blocked(0.1)
+            assert over == []
+            clean.set()
+        assert recorder.closed == ["g2:1", "1"]
+        assert sorted(over) == ["provider", "session"]
+    assert recorder.errors == []

@@ -10,7 +10,7 @@ import trio
 from msgspec import Raw
 
 from codemode_client import CodeModeProvider
-from codemode_protocol.errors import RequestTooLargeError
+from codemode_protocol.errors import RequestFailedError, RequestTooLargeError
 from codemode_protocol.values import ExecuteRequest, InputText, Result, ToolInvocation, Yielded
 from tests.client.recorder import Recorder, definition
 
@@ -116,6 +116,15 @@ async def test_three_hundred_cells_one_after_the_other_are_all_reported(host_com
         assert binding.cells == {}
         assert binding.driver._operations == {}
         assert binding.driver._initial == {}
+
+
+async def test_output_that_does_not_fit_in_a_frame_is_an_error_and_the_session_goes_on(host_command: list[str]) -> None:
+    async with CodeModeProvider(host_command) as provider, provider.session(Recorder()) as session:
+        with pytest.raises(RequestFailedError, match="exceeds the IPC frame limit"):
+            await session.run("text('x'.repeat(65 * 1024 * 1024))")
+        response = await session.run("text(1)")
+        assert response.content_items == [InputText("1")]
+        assert session.generation == 1
 
 
 @pytest.mark.soak
