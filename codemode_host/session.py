@@ -75,10 +75,17 @@ class CellSession:
         cell_id = self._cell_ids.allocate()
         runtime = self._owner.pool.take()
         runtime.start(request.source.encode(), tools, self._stored_as_json())
-        self._owner.pool.replenish()
         cell = self.cells[cell_id] = Cell(self, cell_id, request, runtime)
-        self._owner.nursery.start_soon(cell.run)
+        self._owner.nursery.start_soon(self._run, cell)
         return cell
+
+    async def _run(self, cell: Cell) -> None:
+        """Run a cell, and have spare runtimes forked when that is in nobody's way: as soon as it waits, or is over."""
+        pool = self._owner.pool
+        if not pool.has_spares:
+            pool.replenish()
+        await cell.run()
+        pool.replenish()
 
     def wait(self, cell_id: str, yield_time_ms: int, answer: Callable[[Outcome], None]) -> Cell | None:
         """Observe a cell; returns it, or None when it is missing and `answer` has been told so."""
