@@ -42,7 +42,11 @@ format: setup ## let formatter and linter put right what they can
 	$(RUN)/ruff format $(SOURCES)
 	$(RUN)/ruff check --fix $(SOURCES)
 
-bench: setup ## measure, and print a table
+PLOT_LOCK := requirements/bench.txt
+bench: setup ## measure beside the reference host; a table, JSON and a picture
+	@cmp -s $(PLOT_LOCK) $(VENV)/bench.txt || { $(RUN)/python -I -m pip -qq --disable-pip-version-check --no-input install \
+		--no-deps --only-binary=:all: --require-hashes -r $(PLOT_LOCK) && cp $(PLOT_LOCK) $(VENV)/bench.txt; } \
+		|| echo "the plot library could not be installed: there will be no picture"
 	$(RUN)/python benchmarks/run.py $(ARGS)
 
 interop: setup ## compare with the reference host, fetched by npm into .reference/
@@ -56,12 +60,13 @@ fuzz: setup ## property tests with many more examples
 		-o faulthandler_timeout=1800 $(or $(ARGS),tests)
 
 UV_COMPILE = build/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" pyproject.toml
+	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 lock: setup ## pin the newest versions that pyproject.toml allows, with hashes
 	$(RUN)/python -m venv --clear build/uv
 	build/uv/bin/python -m pip install -qq --disable-pip-version-check --no-input uv==$(UV_VERSION)
-	$(UV_COMPILE) --group dev --output-file requirements/dev.txt
-	$(UV_COMPILE) --constraint requirements/dev.txt --output-file requirements/runtime.txt
+	$(UV_COMPILE) pyproject.toml --group dev --output-file requirements/dev.txt
+	$(UV_COMPILE) pyproject.toml --constraint requirements/dev.txt --output-file requirements/runtime.txt
+	$(UV_COMPILE) --constraint requirements/dev.txt --group bench --output-file requirements/bench.txt
 
 build: setup ## sdist and wheel in dist/
 	$(RUN)/python -m hatchling build

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 MB = 1_000_000
 _TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
-_PEAK_INTERVAL_SECONDS = 0.003
 
 
 def tree(root: int) -> list[int]:
@@ -55,32 +50,6 @@ def reaped_cpu_seconds(pid: int) -> float:
     """Processor time of the children that a process has reaped, in seconds."""
     fields = _stat(pid)
     return 0.0 if fields is None else sum(map(int, fields[13:15])) * _TICK_SECONDS
-
-
-@dataclass
-class Peak:
-    """The highest memory that was seen, in MB."""
-
-    value: float = 0.0
-
-
-@contextmanager
-def peak_memory(root: int) -> Iterator[Peak]:
-    """Look at the memory of a tree of processes again and again, from a thread, until the block ends."""
-    peak = Peak(memory(root))
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.wait(_PEAK_INTERVAL_SECONDS):
-            peak.value = max(peak.value, memory(root))
-
-    thread = threading.Thread(target=watch, name="peak-memory")
-    thread.start()
-    try:
-        yield peak
-    finally:
-        over.set()
-        thread.join()
 
 
 class Foreign:

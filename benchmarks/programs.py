@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -33,7 +33,7 @@ ONE_TEXT = "text(1)"
 """The script of which only the overhead can be measured."""
 
 WARM_UP_EXECUTES = 10
-SETTLE_SECONDS = 0.15
+SETTLE_SECONDS = 0.1
 """Then a host has done what it does while nobody waits."""
 
 
@@ -60,7 +60,13 @@ def reference() -> Program:
 class Echo:
     """A delegate that gives every tool's input back, and does next to nothing: the time is the host's."""
 
+    def __init__(self) -> None:
+        self.before_answer: Callable[[], Awaitable[None]] | None = None
+        """Something to do while a cell waits for its tool."""
+
     async def invoke_tool(self, invocation: ToolInvocation) -> Raw:
+        if self.before_answer is not None:
+            await self.before_answer()
         return invocation.input
 
     async def notify(self, call_id: str, cell_id: str, text: str) -> None:
@@ -92,6 +98,7 @@ class Bench:
 
     program: Program
     session: Session
+    delegate: Echo
     pid: int
 
     async def execute(self, source: str, tools: Sequence[ToolDefinition] = ()) -> list[ContentItem]:
@@ -109,12 +116,12 @@ class Bench:
             raise CaseFailed(f"the cell failed: {response.error_text}")
         return items
 
-    async def leave_running(self, count: int) -> None:
-        """Start so many cells that wait for a timer. Returns when each has run."""
+    async def leave_running(self, count: int, tools: Sequence[ToolDefinition] = ()) -> None:
+        """Start so many cells that then wait for a timer. Returns when each has got there."""
         source = "yield_control(); await new Promise((resolve) => setTimeout(resolve, 600000))"
 
         async def one() -> None:
-            response = await (await self._start(source, ())).initial_response()
+            response = await (await self._start(source, tools)).initial_response()
             if not isinstance(response, Yielded):
                 raise CaseFailed(f"the cell did not yield: {response}")
 
@@ -128,8 +135,12 @@ class Bench:
             await self.execute(ONE_TEXT)
         await trio.sleep(SETTLE_SECONDS)
 
-    def memory(self) -> float:
-        """Memory of the host and its runtimes, in MB. Raises CaseFailed where that cannot be read."""
+    async def memory(self) -> float:
+        """Memory of the host and its runtimes at rest, in MB. Raises CaseFailed where that cannot be read.
+
+        It is read process by process, so it means something only while none is forked.
+        """
+        await trio.sleep(SETTLE_SECONDS)
         try:
             return procfs.memory(self.pid)
         except PermissionError as error:
@@ -143,9 +154,10 @@ class Bench:
 async def running(program: Program) -> AsyncIterator[Bench]:
     """A host of its own for the block. Nothing was run on it yet."""
     before = procfs.children(os.getpid())
-    async with CodeModeProvider(program.command) as provider, provider.session(Echo()) as session:
+    delegate = Echo()
+    async with CodeModeProvider(program.command) as provider, provider.session(delegate) as session:
         (pid,) = procfs.children(os.getpid()) - before
-        yield Bench(program, session, pid)
+        yield Bench(program, session, delegate, pid)
 
 
 __all__ = [

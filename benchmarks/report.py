@@ -33,20 +33,26 @@ def table(rows: Sequence[Row], names: Sequence[str]) -> str:
     compared = len(names) > 1
     title = f"{'case':{NAME_WIDTH}}{columns}"
     lines = [title + (f"{'ratio':>8}{'best':>7}{'goal':>13}" if compared else "")]
-    notes = []
     for row in rows:
         line = f"{row.case.name:{NAME_WIDTH}}"
         for name in names:
-            samples = row.hosts[name]
-            line += f"{samples_text(samples, row.case.unit):>{VALUE_WIDTH}}"
-            if samples.failure is not None:
-                notes.append(f"{row.case.name}: n/a for {name}: {samples.failure}")
+            line += f"{samples_text(row.hosts[name], row.case.unit):>{VALUE_WIDTH}}"
         if compared:
             for width, ratio in ((8, row.ratio), (7, row.best_ratio)):
                 line += f"{'' if ratio is None else f'{ratio:.2f}':>{width}}"
             line += f"{_goal(row):>13}"
         lines.append(line.rstrip())
-    return "\n".join([*lines, *notes])
+    return "\n".join(lines)
+
+
+def failures(rows: Sequence[Row]) -> list[str]:
+    """Why there are no numbers, a line for each case and host that has none."""
+    return [
+        f"{row.case.name}: n/a for {name}: {samples.failure}"
+        for row in rows
+        for name, samples in row.hosts.items()
+        if samples.failure is not None
+    ]
 
 
 def _goal(row: Row) -> str:

@@ -20,10 +20,12 @@ from pathlib import Path
 
 import trio
 
-from benchmarks import report
+from benchmarks import curves, overhead, report
 from benchmarks.cases import CASES, Case
+from benchmarks.plot import PlotLibraryMissing, draw
 from benchmarks.procfs import Foreign
 from benchmarks.programs import OURS, Program, ReferenceMissing, reference
+from benchmarks.results import Row
 from benchmarks.turns import run_cases
 
 DEFAULT_OUTPUT = Path(__file__).resolve().parent / "results"
@@ -50,7 +52,7 @@ def chosen(name: str, patterns: Sequence[str] | None) -> bool:
     return not patterns or any(fnmatch.fnmatch(name.lower(), f"*{pattern.lower()}*") for pattern in patterns)
 
 
-def programs(*, alone: bool) -> list[Program]:
+def hosts(*, alone: bool) -> list[Program]:
     """The hosts to measure; says on standard error why the reference host is not among them."""
     found = [OURS]
     if not alone:
@@ -76,31 +78,58 @@ def machine() -> dict[str, object]:
     }
 
 
+def all_cases(*, quick: bool) -> list[Case]:
+    return [*CASES, *overhead.cases(), *curves.cases(quick=quick)]
+
+
+def print_tables(rows: dict[str, Row], cases: Sequence[Row], hosts: Sequence[str]) -> None:
+    tables = (report.table(cases, hosts) if cases else "", overhead.table(rows, hosts), curves.table(rows, hosts))
+    print("\n\n".join([*filter(None, tables), *report.failures(list(rows.values()))]))
+
+
+def write(
+    output: Path, document: dict[str, object], rows: dict[str, Row], cases: Sequence[Row], hosts: Sequence[str]
+) -> None:
+    """The results as JSON and, if it can be drawn, as a picture."""
+    output.mkdir(parents=True, exist_ok=True)
+    data, picture = output / "results.json", output / "results.png"
+    data.write_text(json.dumps(document, indent=1) + "\n")
+    print(f"Written: {data}")
+    try:
+        drawn = draw(rows, cases, hosts, picture)
+    except PlotLibraryMissing:
+        print("No picture: matplotlib is not installed here (make bench installs it).")
+    else:
+        print(f"Written: {picture}" if drawn else "No picture: there is nothing to compare.")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     options = arguments(argv)
-    cases: list[Case] = [case for case in CASES if chosen(case.name, options.only)]
-    if not cases:
-        print("no case has such a name; there are:", *(case.name for case in CASES), sep="\n  ", file=sys.stderr)
+    quick: bool = options.quick
+    chosen_cases = [case for case in all_cases(quick=quick) if chosen(case.name, options.only)]
+    if not chosen_cases:
+        names = [case.name for case in all_cases(quick=quick)]
+        print("no case has such a name; there are:", *names, sep="\n  ", file=sys.stderr)
         return 2
-    hosts = programs(alone=options.no_reference)
-    rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
+    programs = hosts(alone=options.no_reference)
+    names = [program.name for program in programs]
+    rounds = options.rounds or (QUICK_ROUNDS if quick else ROUNDS)
     foreign = Foreign()
-    rows = trio.run(lambda: run_cases(cases, hosts, rounds, quick=options.quick, progress=progress))
-    progress("")
-    print(report.table(rows, [host.name for host in hosts]))
+    measured = trio.run(lambda: run_cases(chosen_cases, programs, rounds, quick=quick, progress=progress))
     share = foreign.share()
-    print(f"\n{rounds} rounds; medians of all samples (lowest–highest median of a round).")
+    progress("")
+    rows = {row.case.name: row for row in measured}
+    cases = [row for row in measured if row.case in CASES]
+    print_tables(rows, cases, names)
+    print(f"\n{rounds} rounds; medians of all samples (lowest–highest median of a round); best: of the best samples.")
     print(f"Other processes had {share:.0%} of the machine's processors meanwhile.")
-    options.output.mkdir(parents=True, exist_ok=True)
     document = {
         "machine": machine(),
         "rounds": rounds,
         "foreign_share": share,
-        "cases": [row.as_json() for row in rows],
+        "cases": [row.as_json() for row in measured],
     }
-    target = options.output / "results.json"
-    target.write_text(json.dumps(document, indent=1) + "\n")
-    print(f"Written: {target}")
+    write(options.output, document, rows, cases, names)
     return 0
 
 

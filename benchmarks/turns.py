@@ -13,9 +13,6 @@ from benchmarks.programs import Bench, CaseFailed, Program, running
 from benchmarks.results import Row, Samples
 from codemode_protocol.errors import CodeModeError
 
-CASE_SECONDS = 60.0
-"""A host that needs longer for the samples of one round has failed the case."""
-
 Progress = Callable[[str], None]
 
 
@@ -64,14 +61,14 @@ async def _serve(program: Program, *, task_status: trio.TaskStatus[_Serving]) ->
     serving.ended.set()
 
 
-async def attempt(measure: Callable[[], Awaitable[list[float]]]) -> list[float] | str:
+async def attempt(measure: Callable[[], Awaitable[list[float]]], seconds: float) -> list[float] | str:
     """The numbers of a measurement, or why there are none."""
     gc.collect()  # what earlier cases left is not this one's business
     try:
-        with trio.fail_after(CASE_SECONDS):
+        with trio.fail_after(seconds):
             return await measure()
     except trio.TooSlowError:
-        return f"not done after {CASE_SECONDS:g} s"
+        return f"no answer within {seconds:g} s"
     except (CodeModeError, CaseFailed) as error:
         return reason(error)
     except BaseExceptionGroup as group:
@@ -98,6 +95,8 @@ async def run_cases(
         async with trio.open_nursery() as nursery:
             turns = Turns(nursery)
             for row in rows:
+                if row.case.most_rounds is not None and number >= row.case.most_rounds:
+                    continue
                 for program in order:
                     progress(f"round {number + 1} of {rounds}: {row.case.name}, {program.name}")
                     await _measure(row, program, turns, row.case.quick if quick else row.case.samples)
@@ -116,7 +115,7 @@ async def _measure(row: Row, program: Program, turns: Turns, count: int) -> None
         assert row.case.measure is not None
         return await row.case.measure(await turns.bench(program), count)
 
-    taken = await attempt(measure)
+    taken = await attempt(measure, row.case.seconds)
     if isinstance(taken, str):
         samples.failure = taken
         await turns.discard(program)
