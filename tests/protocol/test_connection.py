@@ -209,7 +209,7 @@ def test_good_messages_before_a_bad_frame_are_given_first() -> None:
     connection = host()
     request = wire.open_session()[0]
     assert connection.receive_data(encode_frame(request) + b"\xff\xff\xff\xff") == [request]
-    assert connection.failure is None
+    assert connection.ready
     with pytest.raises(FrameTooLargeError):
         connection.raise_for_violation()
     assert isinstance(connection.failure, FrameTooLargeError)
