@@ -31,9 +31,7 @@ WATCHED = frozenset({"client", "e2e", "host", "interop"})
 GRACE_SECONDS = 2.0
 POLL_SECONDS = 0.005
 
-hypothesis.settings.register_profile(
-    "default", deadline=None, derandomize="CI" in os.environ, print_blob=True
-)
+hypothesis.settings.register_profile("default", deadline=None, derandomize="CI" in os.environ, print_blob=True)
 hypothesis.settings.register_profile(
     "fuzz",
     deadline=None,
