@@ -8,13 +8,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import resource
 import stat
 import sys
 from collections.abc import Iterator, Sequence
 
-from .runtimes.spawn import ZygoteOptions, ZygoteProcess, spawn_zygote
-
-MIB = 1024 * 1024
+from .limits import Limits, add_flags, from_options
+from .runtimes.spawn import ZygoteOptions, ZygoteProcess, adopt_orphans, reap_orphans, spawn_zygote
+from .version import VERSION
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -40,38 +41,52 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         default="on",
         help="off runs cells without a system call filter: for machines that have none (default: %(default)s)",
     )
-    parser.add_argument(
-        "--memory-mib", type=int, default=512, metavar="N", help="memory of a cell (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--cpu-seconds",
-        type=int,
-        default=None,
-        metavar="N",
-        help="processor time of a cell (default: no limit)",
-    )
-    parser.add_argument("--spares", type=int, default=2, metavar="N", help="runtimes kept ready (default: %(default)s)")
+    parser.add_argument("--check", action="store_true", help="try what cells rely on, print how it stands, and end")
+    parser.add_argument("--version", action="version", version=f"codemode-host {VERSION}")
     parser.add_argument(
         "--record",
         metavar="FILE",
         help="write every byte of the conversation to FILE, for `codemode replay FILE` to show; it holds all that the "
         "scripts and the tools said, so only its owner may read it",
     )
+    add_flags(parser)
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve one client; returns the exit status."""
     options = arguments(argv)
-    zygote = spawn_zygote(
-        ZygoteOptions(
-            confined=options.confinement == "on",
-            memory_limit=options.memory_mib * MIB or None,
-            cpu_seconds=options.cpu_seconds,
-        )
+    limits = from_options(options)
+    use_all_descriptors()
+    zygote_options = ZygoteOptions(
+        confined=options.confinement == "on", memory_limit=limits.memory_bytes, cpu_seconds=limits.cpu_seconds
     )
+    if options.check:
+        from .check import check
+
+        return check(zygote_options)
+    try:
+        zygote = spawn_zygote(zygote_options)
+    except (OSError, ModuleNotFoundError) as error:
+        report(f"codemode-host: refused to start\n  cause: {error}")
+        return 78  # ExitStatus.REFUSED, which is not worth its imports here
+    adopt_orphans()
     with protected_streams() as (read_fd, write_fd):
-        return serve(options, zygote, read_fd, write_fd)
+        return serve(options, limits, zygote, read_fd, write_fd)
+
+
+def use_all_descriptors() -> None:
+    """A cell takes two descriptors here and one in the zygote: allow as many as may be allowed."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def report(text: str) -> None:
+    """Tell whoever reads standard error, if anybody does."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
 
 
 @contextlib.contextmanager
@@ -97,7 +112,7 @@ def protected_streams() -> Iterator[tuple[int, int]]:
             os.set_blocking(write_fd, was_blocking)
 
 
-def serve(options: argparse.Namespace, zygote: ZygoteProcess, read_fd: int, write_fd: int) -> int:
+def serve(options: argparse.Namespace, limits: Limits, zygote: ZygoteProcess, read_fd: int, write_fd: int) -> int:
     import logging
 
     import trio
@@ -105,48 +120,44 @@ def serve(options: argparse.Namespace, zygote: ZygoteProcess, read_fd: int, writ
     from codemode_protocol.connection import HostConnection
     from codemode_protocol.errors import RemoteProtocolError
 
-    from .host import Host, HostStopped
-    from .limits import Limits
+    from .channel import Channel
+    from .host import Host
     from .recorder import Recorder
-    from .supervision import ExitStatus, Failure
+    from .supervision import ExitStatus, Failure, HostStopped, watch_kernel
 
     logging.basicConfig(
         level=options.log_level.upper(), stream=sys.stderr, format="codemode-host: %(levelname)s: %(message)s"
     )
     if options.confinement == "off":
         logging.getLogger("codemode_host").warning("cells run without a system call filter (--confinement off)")
-    limits = Limits(
-        memory_bytes=options.memory_mib * MIB or None,
-        cpu_seconds=options.cpu_seconds,
-        spare_runtimes=options.spares,
-    )
     try:
         recorder = Recorder(options.record, options.framing) if options.record is not None else None
     except OSError as error:
-        sys.stderr.write(f"codemode-host: cannot record to {options.record}: {error.strerror}\n")
+        report(f"codemode-host: cannot record to {options.record}: {error.strerror}")
         return ExitStatus.USAGE
-    connection = HostConnection(framing=options.framing)
-    host = Host(connection, zygote, limits, read_fd=read_fd, write_fd=write_fd, recorder=recorder)
-    status = ExitStatus.OK
+    watch_kernel()
+    host = Host(HostConnection(framing=options.framing), zygote, limits, Channel(read_fd, write_fd, limits, recorder))
+    status, failure = ExitStatus.OK, None
     try:
         trio.run(host.serve)
     except* RemoteProtocolError as group:
         status = ExitStatus.MALFORMED_INPUT
-        sys.stderr.write(f"codemode-host: {first(group)}\n")
+        report(f"codemode-host: {first(group)}")
     except* HostStopped as group:
         stopped = first(group)
         assert isinstance(stopped, HostStopped)
-        status = stopped.failure.status
-        sys.stderr.write(stopped.failure.block() + "\n")
+        failure = host.failure or stopped.failure
     except* KeyboardInterrupt:
         status = ExitStatus.INTERRUPTED
     except* Exception as group:  # noqa: BLE001 reported, with a status of its own
-        sys.excepthook(type(group), group, group.__traceback__)
-        status = ExitStatus.INTERNAL
+        if options.log_level == "debug":
+            sys.excepthook(type(group), group, group.__traceback__)
         cause = first(group)
-        sys.stderr.write(
-            Failure(status, "a task of the host failed", f"{type(cause).__name__}: {cause}").block() + "\n"
-        )
+        failure = Failure(ExitStatus.INTERNAL, "a task of the host failed", f"{type(cause).__name__}: {cause}")
+    reap_orphans()
+    if failure is not None:
+        report(failure.block())
+        status = failure.status
     return status
 
 

@@ -13,14 +13,15 @@ The life of a cell:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Awaitable, Callable
 from enum import Enum
 from math import inf
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 import trio
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from codemode_protocol.values import (
     ContentItem,
@@ -36,9 +37,13 @@ from codemode_protocol.values import (
     Yielded,
 )
 
+from .buffer import OutputBuffer
+from .calls import Call, NestingError, checked_json
+from .limits import MIB
 from .runtimes import link
-from .runtimes.output import LinkError
-from .runtimes.pool import Frame, Runtime, RuntimeExit
+from .runtimes.output import ItemTooLargeError, LinkError
+from .runtimes.runtime import Frame, Runtime, RuntimeExit
+from .supervision import describe_ending, limit_met, memory_limit_text
 
 if TYPE_CHECKING:
     from .session import CellSession
@@ -46,49 +51,11 @@ if TYPE_CHECKING:
 MAX_YIELD_TIME_MS = 10**12
 """Observation times above this, some thirty years, are taken for it: the clock's numbers stay finite."""
 
-ITEM_OVERHEAD = 64
-"""What an item costs in an answer besides its own characters, roughly, in bytes."""
+ERROR_TEXT_LENGTH = 1024 * 1024
+"""Characters of an error text; what is longer is cut, so that the answer fits in a frame."""
 
-
-class Call:
-    """A tool call or a notification that the owner has been asked to make, until it is answered or cancelled."""
-
-    __slots__ = ("cell", "handle", "sequence")
-
-    def __init__(self, cell: Cell, sequence: int | None) -> None:
-        self.cell = cell
-        self.sequence = sequence
-        """The call's number within its cell; None for a notification."""
-        self.handle = 0
-        """For the owner's use."""
-
-    def resolve(self, result: Raw) -> None:
-        """The tool gave back `result`, JSON text."""
-        self.cell._answered(self, b"true", bytes(result))
-
-    def reject(self, message: str) -> None:
-        """The tool failed: the promise is rejected with `message`."""
-        self.cell._answered(self, b"false", msgspec.json.encode(message))
-
-    def delivered(self) -> None:
-        """The notification arrived, or never will; the cell does not care which."""
-        self.cell._answered(self, b"true", b"null")
-
-
-class Outlet(Protocol):
-    """Where a session's cells reach their owner. Synchronous: nothing here may wait or raise."""
-
-    def invoke_tool(self, call: Call, invocation: ToolInvocation) -> None: ...
-
-    def notify(self, call: Call, call_id: str, text: str) -> None: ...
-
-    def cancel(self, call: Call) -> None:
-        """The answer to `call` is no longer wanted."""
-        ...
-
-    def cell_closed(self, cell_id: str) -> None:
-        """The last word about a cell."""
-        ...
+OUT_OF_MEMORY = "out of memory"
+"""What the engine throws, as it is: no error object, which would take memory."""
 
 
 class State(Enum):
@@ -129,9 +96,8 @@ class Cell:
         self._runtime = runtime
         self._call_id = request.tool_call_id
         self._tools: list[ToolDefinition] = request.enabled_tools
-        self._items: list[ContentItem] = []
-        self._size = 0
-        self._flush_withheld = False
+        self._output = OutputBuffer(runtime.output)
+        self._held_back = False
         self._observer: _Observer | None = None
         self._deadline = inf
         self._scope: trio.CancelScope | None = None
@@ -140,6 +106,8 @@ class Cell:
         self._done: _Done | None = None
         self._done_at = 0
         self._terminator: _Observer | None = None
+        self._fate: str | None = None
+        self._wake = trio.Event()
 
     # ---------------------------------------------------------------------------------------- what the session asks
 
@@ -153,7 +121,7 @@ class Cell:
         self._observer = _Observer(answer)
         if self.state is State.COMPLETED:
             self._deliver()
-        elif yield_time_ms == 0 and self.state is State.RUNNING:
+        elif (yield_time_ms == 0 or self._held_back) and self.state is State.RUNNING:
             self._yield()
         else:
             self._set_deadline(trio.current_time() + min(yield_time_ms, MAX_YIELD_TIME_MS) / 1000)
@@ -193,6 +161,7 @@ class Cell:
         ended = self.state is State.DRAINING
         self.state = State.TERMINATING
         self._set_deadline(inf)
+        self._wake.set()
         if ended:
             self._terminated()
         else:
@@ -203,32 +172,59 @@ class Cell:
     async def run(self) -> None:
         """Listen to the runtime until the script is over or its process is gone."""
         runtime = self._runtime
+        runtime.on_end = self._wake_up
         try:
-            while True:
-                with trio.CancelScope(deadline=self._deadline) as self._scope:
-                    await runtime.wait_readable()
-                self._scope = None
-                if trio.current_time() >= self._deadline:
-                    self._yield()
-                frames = runtime.receive()
-                if frames is None:
-                    break
-                for frame in frames:
-                    if self.state is State.RUNNING:
-                        self._heard(frame)
-                self._session.turn_over()
-                if self._done is not None:
-                    return
-                await self._session.room_to_talk()
+            if await self._listen():
+                return
             await runtime.exited.wait()
             assert runtime.exit is not None
             self._lost(runtime.exit)
         except LinkError as error:
-            if self.state is State.RUNNING:
-                self._session.runtime_failed(self, f"broke the link's rules: {error}", None)
+            self._broken(f"a runtime broke the link's rules: {error}")
         finally:
             runtime.close()
             self._session.turn_over()
+
+    async def _listen(self) -> bool:
+        """Whether the script said that it was over, before its link ended."""
+        runtime = self._runtime
+        frames: deque[Frame] = deque()
+        while True:
+            while frames and not self._crowded:
+                frame = frames.popleft()
+                if self.state is State.RUNNING and self._fate is None:
+                    self._heard(frame)
+            self._session.turn_over()
+            if self._done is not None:
+                return True
+            await self._session.room_to_talk()
+            if frames and self._crowded:
+                if runtime.exit is not None and runtime.exit.status != 0:
+                    return False
+                self._wake = trio.Event()
+                await self._until(self._wake.wait)
+                continue
+            await self._until(runtime.wait_readable)
+            received = runtime.receive()
+            if received is None:
+                return False
+            frames.extend(received)
+
+    async def _until(self, happens: Callable[[], Awaitable[None]]) -> None:
+        """Wait for something, but no longer than the observer does."""
+        with trio.CancelScope(deadline=self._deadline) as self._scope:
+            await happens()
+        self._scope = None
+        if trio.current_time() >= self._deadline:
+            self._yield()
+
+    @property
+    def _crowded(self) -> bool:
+        """No more calls for now: what the cell says waits until some of those that it made are answered."""
+        return len(self._calls) >= self._session.limits.calls and self.state is State.RUNNING
+
+    def _wake_up(self) -> None:
+        self._wake.set()
 
     def _heard(self, frame: Frame) -> None:
         match frame.kind:
@@ -237,8 +233,7 @@ class Cell:
             case link.NOTIFY:
                 self._notify(frame.payload)
             case link.YIELD:
-                self._collect(frame.end)
-                if self._observer is not None:
+                if self._collect(frame.end) and self._observer is not None:
                     self._answer_yielded()
             case link.FLUSH:
                 self._flush(frame.end)
@@ -248,64 +243,91 @@ class Cell:
     def _call(self, payload: bytes) -> None:
         try:
             sequence, index, text = payload.split(b" ", 2)
-            tool = self._tools[int(index)]
-            call = Call(self, int(sequence))
+            tool, number = self._tools[int(index)], int(sequence)
+            call = Call(self, number)
+            self._calls[call] = None
+            try:
+                arguments = checked_json(text)
+            except NestingError as error:
+                call.reject(str(error))
+                return
         except (ValueError, IndexError) as error:
             raise LinkError(f"a malformed tool call: {error}") from error
-        self._calls[call] = None
-        self._session.outlet.invoke_tool(
-            call,
-            ToolInvocation(self.id, f"tool-{call.sequence}", tool.tool_name, tool.kind, Raw(text)),
-        )
+        invocation = ToolInvocation(self.id, f"tool-{number}", tool.tool_name, tool.kind, arguments)
+        self._session.outlet.invoke_tool(call, invocation)
 
     def _notify(self, payload: bytes) -> None:
+        try:
+            text = payload.decode()
+        except UnicodeDecodeError as error:
+            raise LinkError(f"a malformed notification: {error}") from error
         call = Call(self, None)
         self._calls[call] = None
         self._notifications += 1
-        self._session.outlet.notify(call, self._call_id, payload.decode())
+        self._session.outlet.notify(call, self._call_id, text)
 
-    def _answered(self, call: Call, verdict: bytes, text: bytes) -> None:
+    def answered(self, call: Call, verdict: bytes, text: bytes) -> None:
+        """For `Call`: the answer, JSON text, unless the call is over already."""
         if call not in self._calls:
             return
         del self._calls[call]
+        self._wake.set()
         if call.sequence is None:
             self._notifications -= 1
             if self._notifications == 0 and self.state is State.DRAINING:
                 self._completed()
-        elif self.state is State.RUNNING:
+        elif self.state is State.RUNNING and self._fate is None:
             self._runtime.send(link.SETTLE, b"[[%d,%s,%s]]" % (call.sequence, verdict, text))
+            limit = self._session.limits.answer_bytes
+            if self._runtime.unread > limit:
+                self._doom(f"cell left more than {limit // MIB} MiB of answers to its tool calls unread")
 
     # ----------------------------------------------------------------------------------------------------- output
 
-    def _collect(self, end: int) -> None:
-        output = self._runtime.output
-        before = output.position
-        items = output.take(end)
-        self._items += items
-        self._size += output.position - before + len(items) * ITEM_OVERHEAD
+    def _collect(self, end: int | None = None) -> bool:
+        """Read what the cell wrote, up to `end` or to this moment. False when that was its end."""
+        before = self._output.held
+        try:
+            self._output.collect(end)
+        except ItemTooLargeError as error:
+            self._doom(str(error))
+        self._session.output_changed(self._output.held - before)
+        return self._fate is None
 
     def _take_items(self) -> list[ContentItem]:
-        items, self._items, self._size = self._items, [], 0
-        if self._flush_withheld:
-            self._flush_withheld = False
-            self._runtime.send(link.FLUSHED)
+        before = self._output.held
+        items = self._output.take()
+        if self._held_back:
+            self._go_on()
+        self._session.output_changed(self._output.held - before)
         return items
 
     def _flush(self, end: int) -> None:
         """The output memory is full. While too much is buffered, the cell waits until somebody takes it."""
-        self._collect(end)
-        self._runtime.output.rewind()
-        self._flush_withheld = True
-        if self._size <= self._session.limits.output_bytes:
-            self._flush_withheld = False
-            self._runtime.send(link.FLUSHED)
-        elif self._observer is not None:
-            self._answer_yielded()
+        if self._collect(end):
+            self._output.rewind()
+            self._held_back = True
+            if not self._output.full(self._session.room_for_output(self)):
+                self._go_on()
+            elif self._observer is not None:
+                self._answer_yielded()
+
+    def _go_on(self) -> None:
+        self._held_back = False
+        self._runtime.send(link.FLUSHED)
+
+    def room_again(self) -> None:
+        """All cells together hold less output again."""
+        if self._held_back and not self._output.full(self._session.room_for_output(self)):
+            self._go_on()
 
     def _yield(self) -> None:
         """Answer the observer with all that has been written up to this moment."""
-        self._collect(self._runtime.output.written)
-        self._answer_yielded()
+        try:
+            if self._collect():
+                self._answer_yielded()
+        except LinkError as error:
+            self._broken(f"a runtime broke the link's rules: {error}")
 
     def _answer_yielded(self) -> None:
         observer = self._take_observer()
@@ -315,10 +337,20 @@ class Cell:
 
     def _ended(self, frame: Frame) -> None:
         try:
-            self._done = _done_decoder.decode(frame.payload)
-        except msgspec.DecodeError as error:
+            done = _done_decoder.decode(frame.payload)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise LinkError(f"a malformed end: {error}") from error
-        self._collect(frame.end)
+        if not self._collect(frame.end):
+            return
+        if done.error == OUT_OF_MEMORY:
+            done.error = memory_limit_text(self._session.limits)
+        elif done.error is not None and len(done.error) > ERROR_TEXT_LENGTH:
+            cut = len(done.error) - ERROR_TEXT_LENGTH
+            done.error = f"{done.error[:ERROR_TEXT_LENGTH]}… ({cut} more characters)"
+        self._drain(done)
+
+    def _drain(self, done: _Done) -> None:
+        self._done = done
         self.state = State.DRAINING
         self._set_deadline(inf)
         if self._notifications == 0:
@@ -328,7 +360,9 @@ class Cell:
         assert self._done is not None
         self._cancel_calls()
         self._done_at = time.perf_counter_ns()
-        self._session.store(self._done.stored)
+        refusal = self._session.store(self._done.stored)
+        if refusal is not None:
+            self._done.error = refusal if self._done.error is None else f"{self._done.error}\n{refusal}"
         self.state = State.COMPLETED
         if self._observer is not None:
             self._deliver()
@@ -338,29 +372,38 @@ class Cell:
         observer = self._take_observer()
         now = time.perf_counter_ns()
         buffered = max(0, observer.since - self._done_at)
-        observer.answer(Result(self.id, self._items, self._done.error, buffered, now - observer.since))
+        observer.answer(Result(self.id, self._take_items(), self._done.error, buffered, now - observer.since))
         self._close()
 
     def _lost(self, ending: RuntimeExit) -> None:
         """The process is gone and the script had not said that it was over."""
+        self._collect()
         if self.state is State.TERMINATING:
-            self._collect(self._runtime.output.written)
             self._terminated()
         elif self.state is State.RUNNING:
-            self._collect(self._runtime.output.written)
-            self._session.runtime_failed(self, "its process ended", ending)
+            text = self._fate or limit_met(ending, self._session.limits, self._runtime.own_words())
+            if text is not None:
+                self._drain(_Done(text, {}))
+            else:
+                self._broken(f"a runtime ended: {describe_ending(ending)}")
 
-    def fail(self, error_text: str) -> None:
-        """End the cell with an error that is not the script's own: it met a limit, or its runtime broke."""
-        self._done = _Done(error_text, {})
-        self.state = State.DRAINING
-        self._set_deadline(inf)
-        if self._notifications == 0:
-            self._completed()
+    def _doom(self, error_text: str) -> None:
+        """The cell met a limit that the host sets: stop it, and fail it once its process is gone."""
+        self._fate = error_text
+        self._runtime.kill()
+
+    def _broken(self, cause: str) -> None:
+        """An engine panic. Comes back only where that is the end of this cell alone."""
+        self._runtime.kill()
+        self._session.panic(self, cause, self._runtime.evidence())  # the host's policy raises
+        if self.state is State.TERMINATING:
+            self._terminated()
+        elif self.state is State.RUNNING:
+            self._drain(_Done("engine panic: the cell's runtime is lost", {}))
 
     def _terminated(self) -> None:
         self._cancel_calls()
-        items, now = self._items, time.perf_counter_ns()
+        items, now = self._take_items(), time.perf_counter_ns()
         for observer in (self._terminator, self._observer):
             if observer is not None:
                 observer.answer(Terminated(self.id, items, now - observer.since))
@@ -369,7 +412,7 @@ class Cell:
 
     def _close(self) -> None:
         self.state = State.CLOSED
-        self._items = []
+        self._take_items()
         self._session.cell_closed(self)
 
     def _cancel_calls(self) -> None:

@@ -1,16 +1,12 @@
 """One connection: what the client asks goes to sessions and cells, and what those say goes back as frames.
 
-Two tasks belong to the connection, a reader and (only while the pipe is full) a writer; the others are the cells'. The
-reader never waits for the writer. What one turn of any task has to say is written together, straight to the descriptor.
+One task of the connection reads; the others are the cells'. The reader never waits for a writer (`channel`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
-import os
-from collections import deque
 from collections.abc import Callable
 
 import trio
@@ -56,25 +52,16 @@ from codemode_protocol.values import (
     ToolInvocation,
 )
 
-from .cell import Call, Cell, CellRequestError
+from .calls import Call
+from .cell import Cell, CellRequestError
+from .channel import Channel
 from .limits import Limits
-from .recorder import Recorder
-from .runtimes.pool import RuntimeExit, RuntimePool
+from .runtimes.pool import RuntimePool
 from .runtimes.spawn import ZygoteProcess
-from .session import CellSession, observation_time
-from .supervision import ExitStatus, Failure, describe_ending, limit_met
+from .session import CellSession, SessionOwner, observation_time
+from .supervision import ExitStatus, Failure, HostStopped
 
 logger = logging.getLogger("codemode_host")
-
-READ_BYTES = 1 << 18
-
-
-class HostStopped(Exception):
-    """The host has to stop, now; `failure` says why."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.cause)
-        self.failure = failure
 
 
 class _SessionOutlet:
@@ -109,134 +96,75 @@ class _SessionOutlet:
         self._host.say(CellClosed(self._session_id, cell_id))
 
 
-class Host:
-    """Serves one client on two descriptors until the end of its input, or until something has to stop it."""
+class Host(SessionOwner):
+    """Serves one client until the end of its input, or until something has to stop it.
 
-    def __init__(
-        self,
-        connection: HostConnection,
-        zygote: ZygoteProcess,
-        limits: Limits,
-        *,
-        read_fd: int,
-        write_fd: int,
-        recorder: Recorder | None = None,
-    ) -> None:
+    Its policy for failures: it stops. `failure` is the first of them.
+    """
+
+    def __init__(self, connection: HostConnection, zygote: ZygoteProcess, limits: Limits, channel: Channel) -> None:
+        super().__init__(limits)
         self.connection = connection
-        self.limits = limits
         self.calls: dict[int, Call] = {}
-        self.pool: RuntimePool
-        self.nursery: trio.Nursery
+        self.failure: Failure | None = None
         self._zygote = zygote
-        self._read_fd = read_fd
-        self._write_fd = write_fd
-        self._recorder = recorder
+        self._channel = channel
         self._sessions: dict[str, CellSession] = {}
         self._waits: dict[int, Cell] = {}
-        self._queue: deque[bytes | bytearray | memoryview] = deque()
-        self._queued = 0
-        self._writing = False
-        self._room = trio.Event()
 
     async def serve(self) -> None:
-        """Returns at the end of input. Raises HostStopped or RemoteProtocolError."""
+        """Returns at the end of input. Raises HostStopped or RemoteProtocolError, each in a group."""
         async with trio.open_nursery() as engines:
             self.pool = RuntimePool(
-                self._zygote, engines, spares=self.limits.spare_runtimes, on_failure=self._zygote_failed
+                self._zygote,
+                engines,
+                spares=self.limits.spare_runtimes,
+                on_failure=self._zygote_failed,
+                memory_limit=self.limits.memory_bytes,
             )
             engines.start_soon(self.pool.serve)
             self.pool.replenish()
             try:
                 # The cells' tasks end before their runtimes do: whoever is killed at the end is nobody's panic.
                 async with trio.open_nursery() as self.nursery:
+                    self.nursery.start_soon(self._channel.watch)
                     await self._read()
                     self.nursery.cancel_scope.cancel()
             finally:
                 with contextlib.suppress(HostStopped):
-                    self._write_now()  # what was said before the end, as far as the client takes it
+                    self._channel.write_now()  # what was said before the end, as far as the client takes it
                 await self.pool.aclose()
                 engines.cancel_scope.cancel()
         self.pool.close()
 
-    # ---------------------------------------------------------------------------------------------- bytes in and out
-
     async def _read(self) -> None:
         while True:
-            data = await _read_some(self._read_fd)
-            if self._recorder is not None:
-                self._recorder.heard(data)
+            data = await self._channel.read()
             if not data:
                 self.connection.receive_eof()
                 return
             for message in self.connection.receive_data(data):
                 if self.connection.state is ConnectionState.NEGOTIATING:
-                    self._queue_frame(self.connection.negotiate(message))
+                    self._channel.queue(self.connection.negotiate(message))
                 else:
                     self._dispatch(message)
             self.turn_over()
             self.connection.raise_for_violation()
             if self.connection.state is ConnectionState.CLOSED:
-                await self._drained()
+                await self._channel.drained()
                 return
 
     def say(self, message: HostMessage) -> None:
         """Queue a message. It is written when the turn is over."""
-        self._queue_frame(self.connection.send(message))
-
-    def _queue_frame(self, frame: bytes | bytearray) -> None:
-        self._queue.append(frame)
-        self._queued += len(frame)
+        self._channel.queue(self.connection.send(message))
 
     def turn_over(self) -> None:
-        """Write what has been said; what the descriptor does not take now, the writer task writes."""
-        if self._queue and not self._writing and not self._write_now():
-            self._writing = True
-            self.nursery.start_soon(self._write)
+        """What had to be said for now has been said: write it."""
+        self._channel.flush(self.nursery.start_soon)
 
     async def room_to_talk(self) -> None:
         """Wait while too much is queued for the client."""
-        while self._queued > self.limits.queued_bytes:
-            self._room = trio.Event() if self._room.is_set() else self._room
-            await self._room.wait()
-
-    def _write_now(self) -> bool:
-        """Write as much as can be written without waiting; whether that was all."""
-        while self._queue:
-            data: bytes | bytearray | memoryview
-            if len(self._queue) == 1:
-                data = self._queue[0]
-            else:
-                data = b"".join(self._queue)
-                self._queue.clear()
-                self._queue.append(data)
-            try:
-                written = os.write(self._write_fd, data)
-            except BlockingIOError:
-                return False
-            except OSError as error:
-                self._queue.clear()
-                raise HostStopped(
-                    Failure(ExitStatus.LOST_CLIENT, "lost its client", f"cannot write to it: {error.strerror}")
-                ) from error
-            self._queued -= written
-            if self._recorder is not None:
-                self._recorder.said(memoryview(data)[:written])
-            if written == len(data):
-                self._queue.clear()
-            else:
-                self._queue[0] = memoryview(data)[written:]
-            if self._queued <= self.limits.queued_bytes:
-                self._room.set()
-        return True
-
-    async def _write(self) -> None:
-        while not self._write_now():
-            await trio.lowlevel.wait_writable(self._write_fd)
-        self._writing = False
-
-    async def _drained(self) -> None:
-        while not self._write_now():
-            await trio.lowlevel.wait_writable(self._write_fd)
+        await self._channel.room()
 
     # ----------------------------------------------------------------------------------------------------- dispatch
 
@@ -363,37 +291,13 @@ class Host:
 
     # ------------------------------------------------------------------------------------------------------ failures
 
-    def runtime_failed(self, session: CellSession, cell: Cell, what: str, ending: RuntimeExit | None) -> None:
-        """A limit ends the cell; anything else is an engine panic and ends the host."""
-        if ending is not None:
-            text = limit_met(ending, self.limits, self.pool.stderr_tail)
-            if text is not None:
-                cell.fail(text)
-                return
-        evidence = () if ending is None else (describe_ending(ending),)
-        raise HostStopped(
-            Failure(
-                ExitStatus.ENGINE_PANIC,
-                "engine panic",
-                f"a runtime failed: {what}",
-                session.id,
-                cell.id,
-                evidence + tuple(self.pool.stderr_tail),
-            )
-        )
+    def failed(self, failure: Failure) -> None:
+        """Stop. The first failure is the one that is reported."""
+        self.failure = self.failure or failure
+        raise HostStopped(self.failure)
 
-    def _zygote_failed(self, cause: str) -> None:
-        raise HostStopped(
-            Failure(ExitStatus.ENGINE_PANIC, "engine panic", cause, evidence=tuple(self.pool.stderr_tail))
-        )
-
-
-async def _read_some(fd: int) -> bytes:
-    """Bytes from a pipe, a terminal, a socket or a file; empty at its end."""
-    try:
-        await trio.lowlevel.wait_readable(fd)
-    except OSError as error:
-        if error.errno != errno.EPERM:  # regular files cannot be waited for, and need not be
-            raise
-        await trio.lowlevel.checkpoint()
-    return os.read(fd, READ_BYTES)
+    def _zygote_failed(self, cause: str, refused: bool) -> None:
+        evidence = self.pool.complaints.tail()
+        if refused:
+            self.failed(Failure(ExitStatus.REFUSED, "refused to start", "; ".join(evidence) or cause))
+        self.failed(Failure(ExitStatus.ENGINE_PANIC, "engine panic", cause, evidence=evidence))

@@ -6,8 +6,8 @@ except that each cell has a task of its own.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Protocol
 
 import msgspec
 import trio
@@ -16,34 +16,54 @@ from codemode_protocol.ids import CellIds
 from codemode_protocol.tools import ToolNameConflictError, javascript_tools
 from codemode_protocol.values import DEFAULT_YIELD_TIME_MS, ExecuteRequest, Outcome, RuntimeResponse
 
-from .cell import Cell, CellRequestError, Outlet, State, live, missing
-from .limits import Limits
-from .runtimes.pool import RuntimeExit, RuntimePool
+from .calls import Outlet
+from .cell import Cell, CellRequestError, State, live, missing
+from .limits import MIB, Limits
+from .runtimes.pool import PoolClosedError, RuntimePool
+from .supervision import ExitStatus, Failure
+
+OUTPUT_SHARE_BYTES = 4 * MIB
+"""So much output each cell may hold, however much all of them hold together."""
 
 
-class SessionOwner(Protocol):
-    """What sessions need of whoever runs them."""
+class SessionOwner(ABC):
+    """Whoever runs sessions: their runtimes, their tasks, what they hold together, and what a failure does."""
 
-    @property
-    def limits(self) -> Limits: ...
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.cells = 0
+        """How many cells there are in all sessions."""
+        self.pool: RuntimePool
+        self.nursery: trio.Nursery
+        self._output_held = 0
+        self._held_back: dict[Cell, None] = {}
 
-    @property
-    def pool(self) -> RuntimePool: ...
-
-    @property
-    def nursery(self) -> trio.Nursery: ...
-
+    @abstractmethod
     def turn_over(self) -> None:
         """What had to be said for now has been said: write it."""
-        ...
 
+    @abstractmethod
     async def room_to_talk(self) -> None:
         """Wait while too much is queued for the client."""
-        ...
 
-    def runtime_failed(self, session: CellSession, cell: Cell, what: str, ending: RuntimeExit | None) -> None:
-        """A runtime ended that nobody had asked to end; decide what that does."""
-        ...
+    @abstractmethod
+    def failed(self, failure: Failure) -> None:
+        """The policy for a failure: raise HostStopped, or come back and let the cell concerned fail alone."""
+
+    def room_for_output(self, cell: Cell) -> int:
+        """How much a cell whose output memory is full may hold and go on; it is told when that changes."""
+        if self._output_held <= self.limits.total_output_bytes:
+            return self.limits.output_bytes
+        self._held_back[cell] = None
+        return OUTPUT_SHARE_BYTES
+
+    def output_changed(self, bytes_more: int) -> None:
+        """A cell holds so much more output, or less."""
+        self._output_held += bytes_more
+        if bytes_more < 0 and self._held_back and self._output_held <= self.limits.total_output_bytes:
+            held_back, self._held_back = self._held_back, {}
+            for cell in held_back:
+                cell.room_again()
 
 
 class CellSession:
@@ -56,7 +76,7 @@ class CellSession:
         self._owner = owner
         self._cell_ids = CellIds()
         self._stored: dict[str, str] = {}
-        self._stored_json: bytes | None = b"{}"
+        self._stored_json = b"{}"
         self._when_empty: Callable[[], None] | None = None
 
     @property
@@ -68,16 +88,34 @@ class CellSession:
 
         Raises CellRequestError when the request cannot be met; no number is used up then.
         """
+        source = self._checked_source(request)
         try:
             tools = javascript_tools(request.enabled_tools)
-        except ToolNameConflictError as error:
+            runtime = self._owner.pool.take()
+            cell_id = self._cell_ids.allocate()
+        except (ToolNameConflictError, PoolClosedError) as error:
             raise CellRequestError(str(error)) from error
-        cell_id = self._cell_ids.allocate()
-        runtime = self._owner.pool.take()
-        runtime.start(request.source.encode(), tools, self._stored_as_json())
+        except OSError as error:
+            raise CellRequestError(f"no process can be started for the cell: {error.strerror}") from error
+        runtime.start(source, tools, self._stored_json)
         cell = self.cells[cell_id] = Cell(self, cell_id, request, runtime)
+        self._owner.cells += 1
         self._owner.nursery.start_soon(self._run, cell)
         return cell
+
+    def _checked_source(self, request: ExecuteRequest) -> bytes:
+        limits, owner = self.limits, self._owner
+        source = request.source.encode()
+        if len(source) > limits.source_bytes:
+            raise CellRequestError(f"the source takes {len(source)} bytes, more than {limits.source_bytes // MIB} MiB")
+        if len(self.cells) >= limits.cells_per_session:
+            raise CellRequestError(
+                f"session {self.id} has {limits.cells_per_session} cells already, as many as it may have: "
+                "terminate some, or take the results of those that ended"
+            )
+        if owner.cells >= limits.cells:
+            raise CellRequestError(f"the host has {limits.cells} cells already, as many as it may have")
+        return source
 
     async def _run(self, cell: Cell) -> None:
         """Run a cell, and have spare runtimes forked when that is in nobody's way: as soon as it waits, or is over."""
@@ -114,19 +152,36 @@ class CellSession:
 
     # ------------------------------------------------------------------------------------------ what its cells tell it
 
-    def store(self, values: dict[str, str]) -> None:
-        """Commit what a cell stored. JSON texts by key."""
-        if values:
-            self._stored.update(values)
-            self._stored_json = None
+    def store(self, values: dict[str, str]) -> str | None:
+        """Commit what a cell stored, JSON texts by key: all of it, or nothing and the reason why."""
+        if not values:
+            return None
+        limits = self.limits
+        stored = self._stored | values
+        if len(stored) > limits.stored_values:
+            return f"nothing was stored: the session would have more than {limits.stored_values} stored values"
+        as_json = msgspec.json.encode(stored)
+        if len(as_json) > limits.stored_bytes:
+            return f"nothing was stored: the session's values would take more than {limits.stored_bytes // MIB} MiB"
+        self._stored, self._stored_json = stored, as_json
+        return None
 
     def cell_closed(self, cell: Cell) -> None:
         del self.cells[cell.id]
+        self._owner.cells -= 1
         self.outlet.cell_closed(cell.id)
         self._check_empty()
 
-    def runtime_failed(self, cell: Cell, what: str, ending: RuntimeExit | None) -> None:
-        self._owner.runtime_failed(self, cell, what, ending)
+    def panic(self, cell: Cell, cause: str, evidence: tuple[str, ...]) -> None:
+        """A runtime broke. Comes back if that is the end of its cell alone."""
+        self._owner.failed(Failure(ExitStatus.ENGINE_PANIC, "engine panic", cause, self.id, cell.id, evidence))
+
+    def room_for_output(self, cell: Cell) -> int:
+        return self._owner.room_for_output(cell)
+
+    def output_changed(self, bytes_more: int) -> None:
+        if bytes_more:
+            self._owner.output_changed(bytes_more)
 
     def turn_over(self) -> None:
         self._owner.turn_over()
@@ -138,11 +193,6 @@ class CellSession:
         if not self.cells and self._when_empty is not None:
             when_empty, self._when_empty = self._when_empty, None
             when_empty()
-
-    def _stored_as_json(self) -> bytes:
-        if self._stored_json is None:
-            self._stored_json = msgspec.json.encode(self._stored)
-        return self._stored_json
 
 
 def observation_time(request: ExecuteRequest) -> int:

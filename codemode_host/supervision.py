@@ -7,6 +7,7 @@ that is terminated, or that runs into its limits, is no failure of the host: it 
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Iterable
 from enum import IntEnum
@@ -15,7 +16,8 @@ from msgspec import Struct
 
 from .limits import MIB, Limits
 from .runtimes.link import EXIT_OUT_OF_MEMORY
-from .runtimes.pool import RuntimeExit
+from .runtimes.pool import describe_status
+from .runtimes.runtime import RuntimeExit
 
 
 class ExitStatus(IntEnum):
@@ -61,31 +63,78 @@ class Failure(Struct, frozen=True):
         return "\n".join(lines)
 
 
+class HostStopped(Exception):
+    """The host has to stop, now; `failure` says why."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.cause)
+        self.failure = failure
+
+
 def describe_ending(ending: RuntimeExit) -> str:
     """How a runtime's process ended, in words."""
-    if ending.status < 0:
-        try:
-            how = f"killed by {signal.Signals(-ending.status).name}"
-        except ValueError:
-            how = f"killed by signal {-ending.status}"
-    else:
-        how = f"exit status {ending.status}"
-    return f"{how}, peak resident size {ending.peak_resident // MIB} MiB, processor time {ending.cpu_time:.2f} s"
+    return (
+        f"{describe_status(ending.status)}, peak resident size {ending.peak_resident // MIB} MiB, "
+        f"processor time {ending.cpu_time:.2f} s"
+    )
 
 
-_OUT_OF_MEMORY_WORDS = ("out of memory", "unhandlable oom", "failed to allocate", "memoryerror")
+_OUT_OF_MEMORY_WORDS = ("out of memory", "unhandlable oom", "failed to allocate", "memoryerror", "bad_alloc")
+_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGTRAP, signal.SIGILL, signal.SIGSYS)
 
 
-def limit_met(ending: RuntimeExit, limits: Limits, stderr_tail: Iterable[str]) -> str | None:
-    """The error text of a cell whose process ended at one of its limits; None when that is not what ended it."""
-    if ending.status == -signal.SIGXCPU or (
-        ending.status == -signal.SIGKILL and limits.cpu_seconds is not None and ending.cpu_time >= limits.cpu_seconds
+def limit_met(ending: RuntimeExit, limits: Limits, own_words: Iterable[str]) -> str | None:
+    """The error text of a cell whose process ended at one of its limits; None when that is not what ended it.
+
+    `own_words` is what the process said on standard error. An engine that cannot go on without more memory says so and
+    crashes; a crash without those words, well below the limit, is something else.
+    """
+    status = ending.status
+    if ending.not_started is not None:
+        return f"no process could be started for the cell: {ending.not_started}"
+    if ending.over_memory or status == EXIT_OUT_OF_MEMORY:
+        return memory_limit_text(limits)
+    if limits.cpu_seconds is not None and (
+        status == -signal.SIGXCPU or (status == -signal.SIGKILL and ending.cpu_time >= limits.cpu_seconds)
     ):
         return f"cell exceeded its processor time limit of {limits.cpu_seconds} s"
-    if ending.status == EXIT_OUT_OF_MEMORY:
-        return f"cell exceeded its memory limit of {(limits.memory_bytes or 0) // MIB} MiB"
-    if limits.memory_bytes is not None and ending.status in (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGTRAP):
-        said_so = any(word in line.lower() for line in stderr_tail for word in _OUT_OF_MEMORY_WORDS)
-        if said_so or ending.peak_resident >= limits.memory_bytes * 0.9:
-            return f"cell exceeded its memory limit of {limits.memory_bytes // MIB} MiB"
+    if limits.memory_bytes is not None and -status in _CRASHES:
+        said_so = any(word in line.lower() for line in own_words for word in _OUT_OF_MEMORY_WORDS)
+        if said_so or ending.peak_resident >= limits.memory_bytes:
+            return memory_limit_text(limits)
+    if status == -signal.SIGKILL and not ending.asked and _kernel_killed_for_memory():
+        return "the machine ran out of memory, and its kernel stopped the cell"
     return None
+
+
+def memory_limit_text(limits: Limits) -> str:
+    """What a cell is told that ran out of memory."""
+    if limits.memory_bytes is None:
+        return "cell ran out of memory"
+    return f"cell exceeded its memory limit of {limits.memory_bytes // MIB} MiB"
+
+
+_oom_kills = 0
+
+
+def _kernel_killed_for_memory() -> bool:
+    """Whether the kernel has ended processes for want of memory since this was asked last."""
+    global _oom_kills
+    before, _oom_kills = _oom_kills, count_oom_kills()
+    return _oom_kills > before
+
+
+def count_oom_kills() -> int:
+    """How many processes the kernel has ended for want of memory, on the machine or in this container."""
+    with contextlib.suppress(OSError), open("/proc/vmstat", encoding="ascii") as file:
+        for line in file:
+            name, _, value = line.partition(" ")
+            if name == "oom_kill":
+                return int(value)
+    return 0
+
+
+def watch_kernel() -> None:
+    """Remember how it stands: only what the kernel does from now on counts."""
+    global _oom_kills
+    _oom_kills = count_oom_kills()

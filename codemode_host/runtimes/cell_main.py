@@ -171,6 +171,12 @@ def _send(kind: int, payload: bytes) -> None:
         view = view[os.write(_cell.fd, view) :]
 
 
+def complain() -> None:
+    """Say on standard error, which the host keeps, what is being handled, and in which process."""
+    sys.stderr.write(f"[{os.getpid()}] the runtime is broken\n")
+    sys.excepthook(*sys.exc_info())
+
+
 def _panic() -> NoReturn:
-    sys.excepthook(*sys.exc_info())  # to standard error, which the host keeps
+    complain()
     os._exit(link.EXIT_BROKEN)

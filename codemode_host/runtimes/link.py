@@ -20,11 +20,13 @@ CONTROL = Struct("<Bqqqqq")
 
 FORK = 1  # host → zygote: fork a runtime; [link, output memory] attached
 KILL = 2  # host → zygote: SIGKILL that runtime
-READY = 3  # zygote → host: (flags of `READY_*`, pid of the zygote)
+READY = 3  # zygote → host: (flags of `READY_*`, pid of the zygote, bytes that a runtime holds before its limit counts)
 FORKED = 4  # zygote → host: (pid)
 EXITED = (
     5  # zygote → host: (wait status, peak resident bytes, processor time in µs, 1 if the host had asked to kill it)
 )
+
+FORK_FAILED = 6  # zygote → host: (errno)
 
 READY_SINGLE_THREADED = 1
 READY_NATIVE_JOBS = 2
@@ -35,6 +37,8 @@ EXIT_BROKEN = 70
 """A runtime found itself broken: an engine panic."""
 EXIT_OUT_OF_MEMORY = 71
 """A runtime could not get the memory to go on: its cell's limit."""
+EXIT_REFUSED = 78
+"""The zygote cannot have here what it promises; standard error says what."""
 
 # ---------------------------------------------------------------------------------------------------------------- link
 

@@ -11,6 +11,13 @@ from codemode_protocol.values import ContentItem, ImageDetail, InputImage, Input
 
 from . import link
 
+MAX_ITEM_BYTES = 24 * 1024 * 1024
+"""The largest text or image, as it lies in the memory: one byte a character, two if one of them is beyond Latin-1."""
+
+
+class ItemTooLargeError(Exception):
+    """A text or an image is larger than `MAX_ITEM_BYTES`."""
+
 
 class LinkError(Exception):
     """A runtime broke the link's rules: nothing that it says can be trusted any more."""
@@ -35,6 +42,10 @@ class OutputReader:
         self.position = link.OUTPUT_START
         """How far the memory has been read, an offset in bytes."""
         self._partial: list[bytes] = []
+        self.partial_bytes = 0
+        """What has been read of an item whose end is still to come."""
+        self.wide_bytes = 0
+        """How much of what has been read has two bytes a character; in Python it may take four."""
 
     @property
     def written(self) -> int:
@@ -49,7 +60,7 @@ class OutputReader:
     def take(self, end: int) -> list[ContentItem]:
         """The items completed since the last call, up to offset `end`.
 
-        An end that lies before what was read already is an old one: a frame may come after the memory has been looked at.
+        An end that lies before what was read already is an old one: a frame may come after the memory was looked at.
         """
         at = self.position
         if end <= at:
@@ -73,14 +84,22 @@ class OutputReader:
                     items.append(InputText(texts[start:stop]))
                     continue
                 self._partial.append(data[start:stop])
+                self.partial_bytes += stop - start
+                if header & _WIDE:
+                    self.wide_bytes += stop - start
+                if self.partial_bytes > MAX_ITEM_BYTES:
+                    raise ItemTooLargeError(f"a text or an image takes more than {MAX_ITEM_BYTES} bytes")
                 if not header & link.RECORD_MORE:
                     items.append(_decode(header >> link.RECORD_KIND_SHIFT, b"".join(self._partial)))
                     self._partial.clear()
+                    self.partial_bytes = 0
         except (UnicodeDecodeError, msgspec.DecodeError) as error:
             raise LinkError(f"output record cannot be decoded: {error}") from error
         self.position = end
         return items
 
+
+_WIDE = link.TEXT_UTF16 << link.RECORD_KIND_SHIFT
 
 _SHORT_LATIN1_TEXT = 1 << link.RECORD_KIND_SHIFT
 """Headers below this are of Latin-1 texts in one piece."""

@@ -16,143 +16,47 @@ from collections import deque
 from collections.abc import Callable
 
 import trio
-from msgspec import Struct
 
 from . import link
-from .output import LinkError, OutputReader
+from .complaints import Complaints
+from .runtime import Frame, Runtime, RuntimeExit
 from .spawn import ZygoteProcess
 
 logger = logging.getLogger("codemode_host.runtimes")
 
-STDERR_TAIL_LINES = 20
+LEAVE_SECONDS = 1.0
+"""How long a runtime whose script is over may take to end by itself before it is killed."""
+
+STOP_SECONDS = 0.25
+"""How long the zygote may take to end all runtimes before it is killed itself, and they with it."""
+
+WATCH_SECONDS = 0.3
+"""How often the memory of running cells is looked at."""
+
+TICKS_OVER_LIMIT = 3
+"""A cell that was over its memory limit at so many looks in a row is not about to give it back: its collector only
+delays the end. The kernel's own limit lies a little higher and acts at once."""
 
 
-class RuntimeExit(Struct, frozen=True):
-    """How a runtime's process ended.
-
-    `status` is its exit status, or minus the signal that ended it; `peak_resident` is in bytes, `cpu_time` in seconds;
-    `asked` tells that the host had it killed.
-    """
-
-    status: int
-    peak_resident: int
-    cpu_time: float
-    asked: bool
-
-
-class Frame(Struct, frozen=True):
-    """What a cell said; `end` is how far it had written its output memory at that time."""
-
-    kind: int
-    end: int
-    payload: bytes
-
-
-class Runtime:
-    """One runtime: a link, an output memory, and a process that the zygote reaps."""
-
-    def __init__(self, pool: RuntimePool, serial: int, sock: socket.socket, memory: mmap.mmap) -> None:
-        self._pool = pool
-        self.serial = serial
-        self.pid: int | None = None
-        self.output = OutputReader(memory)
-        self.exit: RuntimeExit | None = None
-        self.exited = trio.Event()
-        self._socket = sock
-        self._memory = memory
-        self._received = bytearray()
-        self._unsent: deque[memoryview] = deque()
-        self._kill_sent = False
-
-    def start(self, source: bytes, tools: bytes, stored: bytes) -> None:
-        """Hand the runtime its script. `tools` and `stored` are JSON, in the shape that the realm documents."""
-        lengths = link.START_LENGTHS.pack(len(source), len(tools), len(stored))
-        self.send(link.START, b"".join((lengths, source, tools, stored)))
-
-    def send(self, kind: int, payload: bytes = b"") -> None:
-        """Send a frame; what the socket does not take now is sent later. Never blocks, never fails.
-
-        A runtime that is gone takes nothing: that is noticed where its end is waited for.
-        """
-        view = memoryview(link.HEADER.pack(len(payload), kind, 0) + payload)
-        if self._unsent:
-            self._unsent.append(view)
-            return
-        view = self._send_now(view)
-        if view:
-            self._unsent.append(view)
-            self._pool.start_soon(self._send_rest)
-
-    def _send_now(self, view: memoryview) -> memoryview:
-        try:
-            return view[self._socket.send(view) :]
-        except BlockingIOError:
-            return view
-        except OSError:
-            return view[:0]
-
-    async def _send_rest(self) -> None:
-        with contextlib.suppress(trio.ClosedResourceError):
-            while self._unsent:
-                await trio.lowlevel.wait_writable(self._socket)
-                view = self._send_now(self._unsent[0])
-                if view:
-                    self._unsent[0] = view
-                else:
-                    self._unsent.popleft()
-
-    async def wait_readable(self) -> None:
-        await trio.lowlevel.wait_readable(self._socket)
-
-    def receive(self) -> list[Frame] | None:
-        """The frames that have arrived, without waiting; None at the end of the link."""
-        try:
-            data = self._socket.recv(1 << 18)
-        except BlockingIOError:
-            return []
-        except ConnectionResetError:
-            return None
-        if not data:
-            return None
-        received = self._received
-        received += data
-        frames: list[Frame] = []
-        at, size = 0, len(received)
-        while size - at >= link.HEADER.size:
-            length, kind, end = link.HEADER.unpack_from(received, at)
-            if length > link.MAX_LINK_PAYLOAD or not link.CALL <= kind <= link.DONE:
-                raise LinkError(f"link frame of kind {kind} and {length} bytes")
-            start = at + link.HEADER.size
-            if size - start < length:
-                break
-            at = start + length
-            frames.append(Frame(kind, end, bytes(memoryview(received)[start:at])))
-        del received[:at]
-        return frames
-
-    def kill(self) -> None:
-        """Have the process killed. `exited` is set when it is really gone."""
-        if not self._kill_sent and self.exit is None:
-            self._kill_sent = True
-            self._pool.control(link.KILL, self.serial)
-
-    def close(self) -> None:
-        """Let go of the link and the memory. The process, if it still runs, sees the end of its link and exits."""
-        if self._socket.fileno() != -1:
-            trio.lowlevel.notify_closing(self._socket)
-            self._socket.close()
-            self._memory.close()
-            self._unsent.clear()
+class PoolClosedError(Exception):
+    """The zygote is gone, or about to go: nothing can be run here any more."""
 
 
 class RuntimePool:
     """Runtimes of one zygote. Belongs to one nursery, which runs `serve`.
 
-    `on_failure` is called at most once, with what happened to the zygote; nothing can be run after that.
+    `on_failure` is called at most once, with what happened to the zygote and whether it never came to be ready; nothing
+    can be run after that. `memory_limit` is what the zygote was told, in bytes.
     """
 
     def __init__(
-        self, zygote: ZygoteProcess, nursery: trio.Nursery, *, spares: int, on_failure: Callable[[str], None]
+        self,
+        zygote: ZygoteProcess,
+        nursery: trio.Nursery,
+        *,
+        spares: int,
+        on_failure: Callable[[str, bool], None],
+        memory_limit: int | None = None,
     ) -> None:
         self._zygote = zygote
         self._control = zygote.control
@@ -160,28 +64,40 @@ class RuntimePool:
         self._nursery = nursery
         self._spares = spares
         self._on_failure = on_failure
+        self._memory_limit = memory_limit
+        self._baseline = 0
+        self._watching = False
+        self._over_memory: set[int] = set()
         self._serial = 0
         self._waiting: deque[Runtime] = deque()
         self._alive: dict[int, Runtime] = {}
+        self._leaving: deque[tuple[float, Runtime]] = deque()
         self._unsent: deque[tuple[bytes, list[int]]] = deque()
-        self._closing = False
+        self._reaped: int | None = None
         self._none_alive = trio.Event()
         self._none_alive.set()
+        self.complaints = Complaints(zygote.stderr)
+        """What the zygote and the runtimes wrote to standard error."""
         self.ready = trio.Event()
+        self.closing = False
+        """Nothing new is started here."""
         self.flags = 0
-        self.stderr_tail: deque[str] = deque(maxlen=STDERR_TAIL_LINES)
 
     @property
     def alive(self) -> int:
         """How many runtime processes there are, spare ones included."""
         return len(self._alive)
 
+    @property
+    def zygote_pid(self) -> int:
+        return self._zygote.pid
+
     def start_soon(self, function: Callable[[], object]) -> None:
         self._nursery.start_soon(function)  # type: ignore[arg-type]
 
     async def serve(self) -> None:
         """Listen to the zygote until it ends."""
-        self._nursery.start_soon(self._read_stderr)
+        self._nursery.start_soon(self.complaints.read)
         try:
             while True:
                 await trio.lowlevel.wait_readable(self._control)
@@ -203,39 +119,60 @@ class RuntimePool:
             return b""
 
     def take(self) -> Runtime:
-        """A runtime that nobody has used. Call `replenish` when the cell is on its way."""
-        return self._waiting.popleft() if self._waiting else self._fork()
+        """A runtime that nobody has used. Call `replenish` when the cell is on its way.
+
+        Raises OSError when this process has no descriptors or memory left for one, PoolClosedError after the end.
+        """
+        if self.closing:
+            raise PoolClosedError("the runtimes' parent process is gone")
+        runtime = self._waiting.popleft() if self._waiting else self._fork()
+        if self._memory_limit is not None and not self._watching:
+            self._watching = True
+            self._nursery.start_soon(self._watch_memory)
+        return runtime
+
+    @property
+    def has_spares(self) -> bool:
+        return bool(self._waiting)
 
     def replenish(self) -> None:
-        """Ask for as many spare runtimes as there should be."""
-        while len(self._waiting) < self._spares and not self._closing:
-            self._waiting.append(self._fork())
+        """Ask for as many spare runtimes as there should be, and as the machine has room for."""
+        with contextlib.suppress(OSError):
+            while len(self._waiting) < self._spares and not self.closing:
+                self._waiting.append(self._fork())
 
     async def aclose(self) -> None:
-        """End every runtime and the zygote, and reap it. Bounded by the kernel's speed alone."""
-        self._closing = True
+        """End every runtime and the zygote, and reap it. Takes `STOP_SECONDS` at most, and the kernel's time."""
+        self.closing = True
         for runtime in list(self._alive.values()):
             runtime.kill()
         with trio.CancelScope(shield=True):
-            await self._none_alive.wait()
+            with trio.move_on_after(STOP_SECONDS):
+                await self._none_alive.wait()
             self.kill_zygote()
 
     def kill_zygote(self) -> int:
-        """End the zygote, and with it every runtime that there still is; returns its wait status. Does not await."""
-        self._closing = True
-        with contextlib.suppress(ProcessLookupError):
+        """End the zygote, and with it every runtime that there still is; returns its exit status. Does not await."""
+        self.closing = True
+        if self._reaped is None:
+            # Not reaped yet, so that the number is still its own.
             os.kill(self._zygote.pid, signal.SIGKILL)
-        with contextlib.suppress(ChildProcessError):
             _, status = os.waitpid(self._zygote.pid, 0)
-            return os.waitstatus_to_exitcode(status)
-        return 0
+            self._reaped = os.waitstatus_to_exitcode(status)
+        return self._reaped
 
     def close(self) -> None:
         """Let go of every descriptor."""
+        self.kill_zygote()
         for runtime in list(self._alive.values()):
             runtime.close()
+        for _, descriptors in self._unsent:
+            for fd in descriptors:
+                os.close(fd)
+        self._unsent.clear()
         trio.lowlevel.notify_closing(self._control)
         self._control.close()
+        self.complaints.close()
 
     def control(self, kind: int, serial: int, descriptors: list[int] | None = None) -> None:
         """Send a record to the zygote; waits its turn when the socket is full."""
@@ -244,13 +181,37 @@ class RuntimePool:
         if len(self._unsent) == 1 and not self._send_unsent():
             self._nursery.start_soon(self._send_rest)
 
+    def leaving(self, runtime: Runtime) -> None:
+        """The script of `runtime` is over and nobody listens to it any more: see that it goes."""
+        self._leaving.append((trio.current_time() + LEAVE_SECONDS, runtime))
+        if len(self._leaving) == 1 and not self.closing:
+            self._nursery.start_soon(self._see_off)
+
+    async def _see_off(self) -> None:
+        while self._leaving:
+            deadline, runtime = self._leaving[0]
+            if runtime.exit is None:
+                with trio.move_on_at(deadline):
+                    await runtime.exited.wait()
+                runtime.kill()
+            self._leaving.popleft()
+
     def _fork(self) -> Runtime:
-        self._serial += 1
         ours, theirs = socket.socketpair()
-        memory_fd = os.memfd_create("codemode-output", os.MFD_CLOEXEC)
-        os.ftruncate(memory_fd, link.OUTPUT_BYTES)
-        memory = mmap.mmap(memory_fd, link.OUTPUT_BYTES)
+        try:
+            memory_fd = os.memfd_create("codemode-output", os.MFD_CLOEXEC)
+            try:
+                os.ftruncate(memory_fd, link.OUTPUT_BYTES)
+                memory = mmap.mmap(memory_fd, link.OUTPUT_BYTES)
+            except BaseException:
+                os.close(memory_fd)
+                raise
+        except BaseException:
+            ours.close()
+            theirs.close()
+            raise
         ours.setblocking(False)
+        self._serial += 1
         runtime = Runtime(self, self._serial, ours, memory)
         self._alive[runtime.serial] = runtime
         self._none_alive = trio.Event() if self._none_alive.is_set() else self._none_alive
@@ -279,9 +240,11 @@ class RuntimePool:
             while not self._send_unsent():
                 await trio.lowlevel.wait_writable(self._control)
 
+    # ---------------------------------------------------------------------------------------- what the zygote reports
+
     def _heard(self, kind: int, serial: int, a: int, b: int, c: int, d: int) -> None:
         if kind == link.READY:
-            self.flags = serial
+            self.flags, self._baseline = serial, b
             self.ready.set()
             return
         runtime = self._alive.get(serial)
@@ -289,39 +252,83 @@ class RuntimePool:
             return
         if kind == link.FORKED:
             runtime.pid = a
-        elif kind == link.EXITED:
-            del self._alive[serial]
-            runtime.exit = RuntimeExit(os.waitstatus_to_exitcode(a), b, c / 1e6, bool(d))
-            runtime.exited.set()
-            if runtime in self._waiting:
-                self._waiting.remove(runtime)
-                runtime.close()
-                if not self._closing:
-                    self._on_failure(f"a spare runtime ended before it was used: {runtime.exit}")
-            if not self._alive:
-                self._none_alive.set()
+            return
+        del self._alive[serial]
+        if kind == link.EXITED:
+            status = os.waitstatus_to_exitcode(a)
+            over_memory = serial in self._over_memory
+            self._over_memory.discard(serial)
+            runtime.ended(RuntimeExit(status, b, c / 1e6, bool(d), over_memory))
+        else:
+            runtime.ended(RuntimeExit(0, not_started=os.strerror(a)))
+        if not self._alive:
+            self._none_alive.set()
+        if runtime in self._waiting:
+            self._waiting.remove(runtime)
+            runtime.close()
+            self._spare_ended(runtime)
+
+    def _spare_ended(self, runtime: Runtime) -> None:
+        assert runtime.exit is not None
+        if runtime.exit.not_started is not None:
+            logger.warning("a spare runtime could not be started: %s", runtime.exit.not_started)
+        elif not self.closing:
+            self.complaints.read_now()
+            self._on_failure(f"a spare runtime ended before it was used: {describe_status(runtime.exit.status)}", False)
 
     def _zygote_ended(self) -> None:
-        if not self._closing:
-            status = self.kill_zygote()
-            self._on_failure(f"the zygote ended with status {status}")
+        failed = not self.closing
+        status = self.kill_zygote()
+        self.complaints.read_now()
+        # The kernel ends them when it ends the zygote; there is nobody left who could tell how.
+        for runtime in self._alive.values():
+            runtime.ended(RuntimeExit(-signal.SIGKILL))
+        self._alive.clear()
+        self._waiting.clear()
+        self._none_alive.set()
+        if failed:
+            how = describe_status(status)
+            self._on_failure(f"the zygote ended: {how}", status == link.EXIT_REFUSED and not self.ready.is_set())
 
-    async def _read_stderr(self) -> None:
-        """Keep the last lines that the zygote and the cells wrote, and pass all of them on to the log."""
-        rest = b""
-        os.set_blocking(self._zygote.stderr, False)
-        async with trio.lowlevel.FdStream(self._zygote.stderr) as stream:
-            async for chunk in stream:
-                *lines, rest = (rest + chunk).split(b"\n")
-                for line in lines:
-                    self._note(line)
-                if len(rest) > 1 << 16:
-                    self._note(rest)
-                    rest = b""
-            if rest:
-                self._note(rest)
+    # --------------------------------------------------------------------------------------------------------- memory
 
-    def _note(self, line: bytes) -> None:
-        text = line.decode("utf-8", "replace")
-        self.stderr_tail.append(text)
-        logger.warning("runtime: %s", text)
+    async def _watch_memory(self) -> None:
+        """End cells that stay over their limit: the kernel refuses them more, but collecting garbage for a while yet
+        is all that an engine then does."""
+        assert self._memory_limit is not None
+        while True:
+            await trio.sleep(WATCH_SECONDS)
+            running = [runtime for runtime in self._alive.values() if runtime.started and not runtime.closed]
+            if not running:
+                break
+            for runtime in running:
+                if runtime.pid is None or not self._baseline:
+                    continue
+                over = data_bytes(runtime.pid) - self._baseline > self._memory_limit
+                runtime.ticks_over_limit = runtime.ticks_over_limit + 1 if over else 0
+                if runtime.ticks_over_limit == TICKS_OVER_LIMIT:
+                    self._over_memory.add(runtime.serial)
+                    runtime.kill()
+        self._watching = False
+
+
+def data_bytes(pid: int) -> int:
+    """What a process holds of the memory that RLIMIT_DATA counts, in bytes; 0 when it is gone."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb", 0) as file:
+            return int(file.read().split()[5]) * mmap.PAGESIZE
+    except (OSError, IndexError):
+        return 0
+
+
+def describe_status(status: int) -> str:
+    """An exit status in words; minus a signal's number for one that was killed."""
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return f"killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"killed by signal {-status}"
+
+
+__all__ = ["Frame", "PoolClosedError", "Runtime", "RuntimeExit", "RuntimePool", "describe_status"]

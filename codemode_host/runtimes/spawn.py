@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
+
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 class ZygoteProcess(NamedTuple):
@@ -34,6 +38,7 @@ class ZygoteOptions(NamedTuple):
             f"native_jobs={int(self.native_jobs)}",
             f"memory={self.memory_limit or ''}",
             f"cpu={self.cpu_seconds or ''}",
+            f"parent={os.getpid()}",
         ]
 
 
@@ -43,6 +48,22 @@ def engine_directory() -> str:
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError("pythonmonkey is not installed in this environment: install codemode-host anew")
     return str(Path(spec.submodule_search_locations[0]).parent)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of the runtimes of a zygote that has ended, so that they can be waited for."""
+    import ctypes  # not before the zygote is on its way
+
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def reap_orphans(seconds: float = 0.2) -> None:
+    """Wait until every child has ended; the zygote's end ends its runtimes."""
+    deadline = time.monotonic() + seconds
+    with contextlib.suppress(ChildProcessError):
+        while time.monotonic() < deadline:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                time.sleep(0.002)
 
 
 def spawn_zygote(options: ZygoteOptions) -> ZygoteProcess:

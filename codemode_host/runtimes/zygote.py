@@ -9,6 +9,7 @@ Do not touch lightly: what is in this process's memory is in every cell's.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import os
@@ -18,8 +19,8 @@ import socket
 import sys
 
 from . import cell_main, link
-from .confinement import Confinement
-from .engine import Engine, EngineOptions, load, preload, self_check
+from .confinement import Confinement, ConfinementError, data_bytes
+from .engine import Engine, EngineError, EngineOptions, load, preload, self_check
 from .realm import Realm
 
 CONTROL_FD = 3
@@ -42,6 +43,7 @@ class Settings:
         self.native_jobs = values.get("native_jobs", "1") == "1"
         self.memory_limit = int(values["memory"]) if values.get("memory") else None
         self.cpu_seconds = int(values["cpu"]) if values.get("cpu") else None
+        self.parent = int(values["parent"])
 
 
 class OutputMemory:
@@ -106,7 +108,8 @@ class Zygote:
         gc.collect()
         gc.freeze()
         gc.disable()
-        self._send(link.READY, flags, os.getpid())
+        # What a child holds that loads an engine of its own is not known here.
+        self._send(link.READY, flags, os.getpid(), data_bytes() if self._realm is not None else 0)
 
     def run(self) -> None:
         """Serve until the host closes the control socket."""
@@ -140,14 +143,20 @@ class Zygote:
 
     def _fork(self, serial: int, link_fd: int, memory_fd: int) -> None:
         parent = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:  # no process is left, or no memory: that is this one's failure alone
+            os.close(link_fd)
+            os.close(memory_fd)
+            self._send(link.FORK_FAILED, serial, error.errno or 0)
+            return
         if pid == 0:
             status = link.EXIT_BROKEN
             try:
                 self._become_runtime(parent, link_fd, memory_fd)
                 status = 0
             except BaseException:  # noqa: BLE001 a forked child must never get back into the zygote's loop
-                sys.excepthook(*sys.exc_info())  # to standard error, which the host keeps
+                cell_main.complain()
             finally:
                 os._exit(status)
         os.close(link_fd)
@@ -194,19 +203,30 @@ class Zygote:
         self._control.sendall(link.CONTROL.pack(kind, *values, *(0,) * (5 - len(values))))
 
 
+def _volunteer_for_the_kernel() -> None:
+    """When the machine runs out of memory a cell should go, which is one answer, and not the host or its caller."""
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("500")
+
+
 def main() -> None:
     """Entry point of the zygote's process."""
+    settings = Settings(sys.argv[1:])
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == 1:
+    if os.getppid() != settings.parent:
         os._exit(0)
+    _volunteer_for_the_kernel()
     # Nothing that was open in the host's parent belongs here, nor in a cell.
     os.closerange(CONTROL_FD + 1, 1 << 20)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=CONTROL_FD)
     status = link.EXIT_BROKEN
     try:
-        Zygote(control, Settings(sys.argv[1:])).run()
+        Zygote(control, settings).run()
         status = 0
+    except (EngineError, ConfinementError) as error:
+        sys.stderr.write(f"{error}\n")
+        status = link.EXIT_REFUSED
     except (BrokenPipeError, ConnectionResetError):
         status = 0  # the host is gone; the runtimes go with us
     except BaseException:  # noqa: BLE001 reported to the host, by way of standard error and the status

@@ -13,15 +13,16 @@ import pytest
 import trio
 
 from codemode_host.runtimes import link
-from codemode_host.runtimes.pool import Runtime, RuntimePool
+from codemode_host.runtimes.pool import RuntimePool
+from codemode_host.runtimes.runtime import Runtime
 from codemode_host.runtimes.spawn import ZygoteOptions, spawn_zygote
 from codemode_protocol.values import ContentItem, InputText
 
 
 @asynccontextmanager
 async def running_pool(options: ZygoteOptions | None = None, spares: int = 1) -> AsyncIterator[RuntimePool]:
-    def failed(cause: str) -> None:
-        raise AssertionError(f"{cause}: {list(pool.stderr_tail)}")
+    def failed(cause: str, refused: bool) -> None:
+        raise AssertionError(f"{cause}: {pool.complaints.tail()}")
 
     zygote = spawn_zygote(options or ZygoteOptions())
     try:

@@ -1,0 +1,91 @@
+"""What a cell wrote and nobody has taken yet: bounded in memory, and never more than fits in one answer.
+
+Counting is cheap where there is little and exact where there is much: an upper bound of what the answer will take is
+kept, from the number of bytes and items alone, and only when it says that the answer might grow too large are the
+items that came since encoded, once, to learn their size.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from codemode_protocol.values import ContentItem
+
+from .runtimes.output import ItemTooLargeError, OutputReader
+
+ANSWER_BYTES = 32 * 1024 * 1024
+"""When the JSON of the buffered items takes more than this the cell has to wait. With one more filling of the output
+memory, one item of the largest size and an error text it still fits in a frame."""
+
+MAX_ITEM_JSON_BYTES = 44 * 1024 * 1024
+"""The largest text or image, as JSON."""
+
+# An item's own objects, and what its JSON has besides its characters.
+_ITEM_OVERHEAD = 112
+_JSON_OVERHEAD = 64
+# A character takes six bytes of JSON at most: \u0000.
+_JSON_EXPANSION = 6
+
+_encode = msgspec.json.Encoder().encode
+
+
+class OutputBuffer:
+    """The items of one cell."""
+
+    def __init__(self, reader: OutputReader) -> None:
+        self._reader = reader
+        self._items: list[ContentItem] = []
+        self._measured = 0  # of this many items the exact size is known
+        self._exact = 0
+        self._bound = 0  # of the others, and of an unfinished one, it is at most this
+        self._overrun = False  # an item was too large: nothing is read after that
+        self.held = 0
+        """What all of it takes in this process, in bytes, at most."""
+
+    def collect(self, end: int | None = None) -> None:
+        """Read the output memory up to `end`, or as far as it is written. Raises LinkError, ItemTooLargeError."""
+        if self._overrun:
+            return
+        reader = self._reader
+        before, wide = reader.position, reader.wide_bytes
+        try:
+            items = reader.take(reader.written if end is None else end)
+        except ItemTooLargeError:
+            self._overrun = True
+            raise
+        read = reader.position - before
+        if read > 0:
+            self._items += items
+            self.held += read + reader.wide_bytes - wide + len(items) * _ITEM_OVERHEAD
+            self._bound += read * _JSON_EXPANSION + len(items) * _JSON_OVERHEAD
+            if self._exact + self._bound > ANSWER_BYTES and items:
+                self._measure()
+
+    def rewind(self) -> None:
+        """The output memory has been read to its end; the cell starts again at the beginning."""
+        self._reader.rewind()
+
+    def full(self, limit: int) -> bool:
+        """Whether the cell has to wait until somebody takes what there is, `limit` being what it may hold."""
+        return bool(self._items) and (self.held > limit or self._exact + self._bound > ANSWER_BYTES)
+
+    def take(self) -> list[ContentItem]:
+        """All the items, which are the taker's now."""
+        items, self._items = self._items, []
+        partial = self._reader.partial_bytes
+        self._measured = self._exact = 0
+        self._bound = partial * _JSON_EXPANSION
+        self.held = partial
+        return items
+
+    def _measure(self) -> None:
+        new = self._items[self._measured :]
+        size = len(_encode(new))
+        if size > MAX_ITEM_JSON_BYTES:
+            for item in new:
+                if len(_encode(item)) > MAX_ITEM_JSON_BYTES:
+                    self._items.remove(item)
+                    raise ItemTooLargeError(f"a text or an image takes more than {MAX_ITEM_JSON_BYTES} bytes as JSON")
+        self._exact += size
+        self._measured = len(self._items)
+        self._bound = self._reader.partial_bytes * _JSON_EXPANSION

@@ -1,0 +1,176 @@
+"""One runtime as the host sees it: a link, an output memory, and a process that the zygote reaps."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import trio
+from msgspec import Struct
+
+from . import link
+from .output import LinkError, OutputReader
+
+if TYPE_CHECKING:
+    from .pool import RuntimePool
+
+
+class RuntimeExit(Struct, frozen=True):
+    """How a runtime's process ended.
+
+    `status` is its exit status, or minus the signal that ended it; `peak_resident` is in bytes, `cpu_time` in seconds.
+    """
+
+    status: int
+    peak_resident: int = 0
+    cpu_time: float = 0.0
+    asked: bool = False
+    """The host had it killed."""
+    over_memory: bool = False
+    """The host had it killed because it stayed over its memory limit."""
+    not_started: str | None = None
+    """Why the process could not even be made: what the machine said."""
+
+
+class Frame(Struct, frozen=True):
+    """What a cell said; `end` is how far it had written its output memory at that time."""
+
+    kind: int
+    end: int
+    payload: bytes
+
+
+class Runtime:
+    """Serves one cell."""
+
+    def __init__(self, pool: RuntimePool, serial: int, sock: socket.socket, memory: mmap.mmap) -> None:
+        self._pool = pool
+        self.serial = serial
+        self.pid: int | None = None
+        self.output = OutputReader(memory)
+        self.exit: RuntimeExit | None = None
+        self.exited = trio.Event()
+        self.unread = 0
+        """Bytes that were sent and that neither the runtime nor its socket has taken yet."""
+        self.started = False
+        self.closed = False
+        self.ticks_over_limit = 0
+        """For the pool's use: how often in a row it was seen to hold more memory than it may."""
+        self.on_end: Callable[[], None] | None = None
+        """Called when the process is gone."""
+        self._socket = sock
+        self._memory = memory
+        self._received = bytearray()
+        self._unsent: deque[memoryview] = deque()
+        self._kill_sent = False
+
+    def start(self, source: bytes, tools: bytes, stored: bytes) -> None:
+        """Hand the runtime its script. `tools` and `stored` are JSON, in the shape that the realm documents."""
+        self.started = True
+        lengths = link.START_LENGTHS.pack(len(source), len(tools), len(stored))
+        self.send(link.START, b"".join((lengths, source, tools, stored)))
+
+    def send(self, kind: int, payload: bytes = b"") -> None:
+        """Send a frame; what the socket does not take now is sent later. Never blocks, never fails.
+
+        A runtime that is gone takes nothing: that is noticed where its end is waited for.
+        """
+        view = memoryview(link.HEADER.pack(len(payload), kind, 0) + payload)
+        if self._unsent:
+            self._unsent.append(view)
+            self.unread += len(view)
+            return
+        view = self._send_now(view)
+        if view:
+            self._unsent.append(view)
+            self.unread += len(view)
+            self._pool.start_soon(self._send_rest)
+
+    def _send_now(self, view: memoryview) -> memoryview:
+        try:
+            return view[self._socket.send(view) :]
+        except BlockingIOError:
+            return view
+        except OSError:
+            return view[:0]
+
+    async def _send_rest(self) -> None:
+        with contextlib.suppress(trio.ClosedResourceError):
+            while self._unsent:
+                await trio.lowlevel.wait_writable(self._socket)
+                before = self._unsent[0]
+                view = self._send_now(before)
+                self.unread -= len(before) - len(view)
+                if view:
+                    self._unsent[0] = view
+                else:
+                    self._unsent.popleft()
+
+    async def wait_readable(self) -> None:
+        await trio.lowlevel.wait_readable(self._socket)
+
+    def receive(self) -> list[Frame] | None:
+        """The frames that have arrived, without waiting; None at the end of the link. Raises LinkError."""
+        try:
+            data = self._socket.recv(1 << 18)
+        except BlockingIOError:
+            return []
+        except ConnectionResetError:
+            return None
+        if not data:
+            return None
+        received = self._received
+        received += data
+        frames: list[Frame] = []
+        at, size = 0, len(received)
+        while size - at >= link.HEADER.size:
+            length, kind, end = link.HEADER.unpack_from(received, at)
+            if length > link.MAX_LINK_PAYLOAD or not link.CALL <= kind <= link.DONE:
+                raise LinkError(f"link frame of kind {kind} and {length} bytes")
+            start = at + link.HEADER.size
+            if size - start < length:
+                break
+            at = start + length
+            frames.append(Frame(kind, end, bytes(memoryview(received)[start:at])))
+        del received[:at]
+        return frames
+
+    def kill(self) -> None:
+        """Have the process killed. `exited` is set when it is really gone."""
+        if not self._kill_sent and self.exit is None:
+            self._kill_sent = True
+            self._pool.control(link.KILL, self.serial)
+
+    def close(self) -> None:
+        """Let go of the link and the memory. The process, if it still runs, sees the end of its link and exits.
+
+        One that does not is killed a little later.
+        """
+        if not self.closed:
+            self.closed = True
+            trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
+            self._memory.close()
+            self._unsent.clear()
+            self.unread = 0
+            if self.exit is None:
+                self._pool.leaving(self)
+
+    def own_words(self) -> tuple[str, ...]:
+        """The last that the process itself said on standard error."""
+        return self._pool.complaints.of(self.pid)
+
+    def evidence(self) -> tuple[str, ...]:
+        """The last lines on standard error that are this process's, or nobody's."""
+        return self._pool.complaints.tail(self.pid)
+
+    def ended(self, ending: RuntimeExit) -> None:
+        """For the pool: the process is gone."""
+        self.exit = ending
+        self.exited.set()
+        if self.on_end is not None:
+            self.on_end()
