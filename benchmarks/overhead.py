@@ -3,8 +3,8 @@
 Rows and columns are those of the reference project's benchmark `exec_overhead`, which ran the engine inside the
 measuring process. Here the hosts are processes: one is started for each sample, `cold_exec` is its first execute,
 `warm_exec` 25 more after a warm-up. Memory growth is from before the first of them to the last one's cell, which is
-kept alive for it, in hosts of its own. It is proportional set size over all processes: the sum of resident sizes would count
-the pages that forked runtimes share again and again.
+kept alive for it, in hosts of its own. It is proportional set size over all processes: the sum of resident sizes would
+count the pages that forked runtimes share again and again.
 """
 
 from __future__ import annotations

@@ -46,10 +46,15 @@ def cpu_seconds(pid: int, *, reaped: bool = True) -> float:
     return sum(map(int, fields[11 : 15 if reaped else 13])) * _TICK_SECONDS
 
 
-def reaped_cpu_seconds(pid: int) -> float:
-    """Processor time of the children that a process has reaped, in seconds."""
-    fields = _stat(pid)
-    return 0.0 if fields is None else sum(map(int, fields[13:15])) * _TICK_SECONDS
+def running_seconds(pid: int) -> float:
+    """Processor time of the threads that a process has now, in seconds, to the nanosecond where the kernel keeps it."""
+    total = 0
+    for thread in Path("/proc", str(pid), "task").iterdir():
+        try:
+            total += int((thread / "schedstat").read_text().split()[0])
+        except FileNotFoundError:
+            return cpu_seconds(pid, reaped=False)
+    return total / 1e9
 
 
 class Foreign:

@@ -78,11 +78,11 @@ async def attempt(measure: Callable[[], Awaitable[list[float]]], seconds: float)
 
 
 def reason(error: BaseException) -> str:
-    """The first cause in one line."""
+    """The first cause in one line: what the error says first, and what the host said last."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    lines = str(error).splitlines() or [type(error).__name__]
-    return lines[0]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return lines[0] if len(lines) == 1 else f"{lines[0]} … {lines[-1]}"
 
 
 async def run_cases(
