@@ -123,7 +123,7 @@ async def test_output_that_does_not_fit_in_a_frame_is_an_error_and_the_session_g
         try:
             response = await session.run("text('x'.repeat(65 * 1024 * 1024))")
         except RequestFailedError as error:  # what the reference host makes of it
-            assert "exceeds the IPC frame limit" in str(error)
+            assert "exceeds the IPC frame limit" in str(error)  # noqa: PT017 one host raises, the other does not
         else:
             assert isinstance(response, Result)
             assert response.error_text == "a text or an image takes more than 25165824 bytes"
