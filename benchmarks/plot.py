@@ -52,13 +52,14 @@ def _ratios(axes: Axes, rows: Sequence[Row]) -> None:
     ratios = [row.ratio or 0.0 for row in rows]
     axes.barh(names, ratios, color=COLOURS["ours"], alpha=0.7)
     for line, row in enumerate(rows):
-        axes.annotate(f" {row.ratio:.2f}", (row.ratio or 0.0, line), va="center", fontsize=8)
+        axes.annotate(f"{row.ratio:.2f}", (0.11, line), va="center", fontsize=8)
         goal = row.case.goal
         if goal is not None and not goal.absolute:
             axes.plot([goal.must] * 2, [line - 0.4, line + 0.4], color="black", linewidth=2)
             axes.plot([goal.want] * 2, [line - 0.4, line + 0.4], color="green", linewidth=2)
     axes.axvline(1, color="grey", linewidth=0.8)
     axes.set_xscale("log")
+    axes.set_xlim(left=0.1)
     axes.invert_yaxis()
     axes.set_title("ours / reference, medians (less is better)\nblack: must hold, green: wanted", fontsize=10)
 

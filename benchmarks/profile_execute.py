@@ -3,9 +3,9 @@
     python benchmarks/profile_execute.py [--count N]
 
 Runs a script that does nothing, N times one after the other and N times 20 ms apart, on a host whose system calls are
-noted (`marks.py`). Prints the time of each stage, the mean of the middle half of the executes, and what each process took of the
-processors.
-The stages above "the total" follow each other and are the caller's wait; the others happen before or after it.
+noted (`marks.py`). Prints the time of each stage, as the mean of the middle half of the executes, and what each process
+took of the processors. The stages above "the total" follow each other and are the caller's wait; the others happen
+before or after it.
 """
 
 from __future__ import annotations
