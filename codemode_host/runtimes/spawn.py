@@ -70,7 +70,8 @@ def spawn_zygote(options: ZygoteOptions) -> ZygoteProcess:
     """Start a zygote from this very thread, which must outlive it: the zygote dies with the thread that started it.
 
     The child gets an empty environment, an isolated interpreter without site-packages, /dev/null as its standard input,
-    and a pipe to the host as its standard output and error.
+    and a pipe to the host as its standard output and error. What it needs of the environment, the name of the time zone,
+    is an argument.
     """
     package_root = str(Path(__file__).resolve().parents[2])
     control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -80,9 +81,10 @@ def spawn_zygote(options: ZygoteOptions) -> ZygoteProcess:
             f"import sys; sys.path += {[package_root, engine_directory()]!r}; "
             "from codemode_host.runtimes.zygote import main; main()"
         )
+        time_zone = os.environ.get("TZ", "")
         pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, "-I", "-S", "-X", "frozen_modules=on", "-c", boot, *options.words()],
+            [sys.executable, "-I", "-S", "-X", "frozen_modules=on", "-c", boot, *options.words(), f"tz={time_zone}"],
             {},
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

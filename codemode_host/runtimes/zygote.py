@@ -19,7 +19,7 @@ import socket
 import sys
 
 from . import cell_main, link
-from .confinement import Confinement, ConfinementError, data_bytes
+from .confinement import Confinement, ConfinementError
 from .engine import Engine, EngineError, EngineOptions, load, preload, self_check
 from .realm import Realm
 
@@ -44,6 +44,7 @@ class Settings:
         self.memory_limit = int(values["memory"]) if values.get("memory") else None
         self.cpu_seconds = int(values["cpu"]) if values.get("cpu") else None
         self.parent = int(values["parent"])
+        self.time_zone = values.get("tz", "")
 
 
 class OutputMemory:
@@ -88,6 +89,8 @@ class Zygote:
         self._idle_ms: int | None = IDLE_MS
         self._engine: Engine | None = None
         self._realm: Realm | None = None
+        if settings.time_zone:
+            os.environ["TZ"] = settings.time_zone  # the engine asks for it; the kernel's copy of the environment stays empty
         options = EngineOptions(single_threaded=settings.single_threaded, native_jobs=settings.native_jobs)
         if settings.single_threaded:
             self._engine = load(options)
@@ -109,7 +112,7 @@ class Zygote:
         gc.freeze()
         gc.disable()
         # What a child holds that loads an engine of its own is not known here.
-        self._send(link.READY, flags, os.getpid(), data_bytes() if self._realm is not None else 0)
+        self._send(link.READY, flags, os.getpid(), link.filled_bytes("self") if self._realm is not None else 0)
 
     def run(self) -> None:
         """Serve until the host closes the control socket."""

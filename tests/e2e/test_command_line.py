@@ -292,3 +292,9 @@ def test_the_demo_runs_to_its_end() -> None:
     assert "a tool error, caught: no/such/file.py is not there" in done.stdout
     assert "... cell 1 yielded" in done.stdout
     assert "[notification] read " in done.stdout
+
+
+def test_a_script_has_the_callers_time_zone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    source = "text(new Date(0).getHours()); text(Intl.DateTimeFormat().resolvedOptions().timeZone)"
+    assert codemode(folder, "run", "-", stdin=source).stdout == "9\nAsia/Tokyo\n"
