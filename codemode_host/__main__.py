@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.check:
         from .check import check
 
-        return check(zygote_options)
+        return check(confined=zygote_options.confined)
     try:
         zygote = spawn_zygote(zygote_options)
     except (OSError, ModuleNotFoundError) as error:

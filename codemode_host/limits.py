@@ -11,8 +11,8 @@ MIB = 1024 * 1024
 class Limits(NamedTuple):
     """Bounds of one host. `docs/limits.md` says what happens at each."""
 
-    memory_bytes: int | None = 512 * MIB
-    """Private memory of one cell's process, above what the engine itself takes."""
+    memory_bytes: int | None = 256 * MIB
+    """Memory that one cell fills, above what the engine itself takes."""
     cpu_seconds: int | None = None
     """Processor time of one cell, in seconds."""
     cells: int = 1000

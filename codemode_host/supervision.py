@@ -51,16 +51,19 @@ class Failure(Struct, frozen=True):
     cell_id: str | None = None
     evidence: tuple[str, ...] = ()
 
-    def block(self) -> str:
-        """The report, ready for standard error."""
+    def report(self) -> str:
+        """One readable block."""
         lines = [f"codemode-host: {self.what}", f"  cause: {self.cause}"]
         if self.session_id is not None:
             lines.append(f"  session: {self.session_id}")
         if self.cell_id is not None:
             lines.append(f"  cell: {self.cell_id}")
         lines += [f"  evidence: {line}" for line in self.evidence]
-        lines.append(f"  the host stops with status {self.status.value} and takes every runtime with it")
         return "\n".join(lines)
+
+    def block(self) -> str:
+        """The report of a host that stops for it."""
+        return f"{self.report()}\n  the host stops with status {self.status.value} and takes every runtime with it"
 
 
 class HostStopped(Exception):

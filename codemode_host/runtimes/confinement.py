@@ -78,6 +78,11 @@ _OFFSET_NUMBER, _OFFSET_ARCH, _OFFSET_MMAP_FLAGS = 0, 4, 40
 _MAP_SHARED = 1
 
 
+DATA_HEADROOM_BYTES = 1024 * 1024 * 1024
+"""How much more memory a cell may ask for than it may fill. To write a string as JSON, for one, the engine asks for six
+to twelve bytes a character, and leaves most of them alone."""
+
+
 class ConfinementError(Exception):
     """A layer of the confinement could not be put on; the message names it and says what to do."""
 
@@ -119,8 +124,9 @@ class _Program(ctypes.Structure):
 class Confinement:
     """Everything prepared before the fork, so that putting it on takes a handful of system calls.
 
-    `memory_limit` is in bytes above what the process holds when it is forked, `cpu_seconds` processor time; None leaves
-    that limit off. With `seccomp=False` the filter is left out, and nothing else.
+    `memory_limit` is what the process may fill, in bytes above what it holds when it is forked; here it only bounds
+    what may be asked for (`DATA_HEADROOM_BYTES` more), the host watches the rest. `cpu_seconds` is processor time.
+    None leaves a limit off. With `seccomp=False` the filter is left out, and nothing else.
     """
 
     def __init__(self, *, seccomp: bool, memory_limit: int | None, cpu_seconds: int | None) -> None:
@@ -156,8 +162,7 @@ class Confinement:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
         if self._memory_limit is not None:
-            # A little more than was promised: who stays above that is ended by the host, with the right words.
-            limit = data_bytes() + self._memory_limit + self._memory_limit // 16
+            limit = _data_bytes() + self._memory_limit + DATA_HEADROOM_BYTES
             resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
     def apply_own(self, parent: int) -> None:
@@ -179,7 +184,7 @@ class Confinement:
             raise ConfinementError(f"cannot set {layer}: {error}; --confinement off does without confinement")
 
 
-def data_bytes() -> int:
-    """What this process holds of the memory that RLIMIT_DATA counts, in bytes."""
+def _data_bytes() -> int:
+    """What this process has of the memory that RLIMIT_DATA counts, filled or not, in bytes."""
     with open("/proc/self/statm", "rb") as file:
         return int(file.read().split()[5]) * resource.getpagesize()

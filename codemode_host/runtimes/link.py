@@ -11,7 +11,10 @@ Imported by all three, so it imports next to nothing. Two channels:
 
 from __future__ import annotations
 
+import resource
 from struct import Struct
+
+_PAGE_BYTES = resource.getpagesize()
 
 # ------------------------------------------------------------------------------------------------------ control socket
 
@@ -20,7 +23,7 @@ CONTROL = Struct("<Bqqqqq")
 
 FORK = 1  # host → zygote: fork a runtime; [link, output memory] attached
 KILL = 2  # host → zygote: SIGKILL that runtime
-READY = 3  # zygote → host: (flags of `READY_*`, pid of the zygote, bytes that a runtime holds before its limit counts)
+READY = 3  # zygote → host: (flags of `READY_*`, pid of the zygote, bytes that it has filled itself)
 FORKED = 4  # zygote → host: (pid)
 EXITED = (
     5  # zygote → host: (wait status, peak resident bytes, processor time in µs, 1 if the host had asked to kill it)
@@ -73,4 +76,14 @@ RECORD_KIND_SHIFT = 28
 RECORD_KIND_MASK = 0x7
 RECORD_MORE = 0x8000_0000
 
-TEXT_LATIN1, TEXT_UTF16, IMAGE_LATIN1, IMAGE_UTF16 = range(4)
+TEXT_LATIN1, TEXT_UTF16, IMAGE_LATIN1, IMAGE_UTF16, AUDIO_LATIN1, AUDIO_UTF16 = range(6)
+
+
+def filled_bytes(pid: int | str) -> int:
+    """How much memory a process has filled that is its own, in bytes; 0 when it is gone."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb", 0) as file:
+            _, resident, shared, *_ = file.read().split()
+    except (OSError, ValueError):
+        return 0
+    return (int(resident) - int(shared)) * _PAGE_BYTES

@@ -33,9 +33,12 @@ STOP_SECONDS = 0.25
 WATCH_SECONDS = 0.3
 """How often the memory of running cells is looked at."""
 
-TICKS_OVER_LIMIT = 3
-"""A cell that was over its memory limit at so many looks in a row is not about to give it back: its collector only
-delays the end. The kernel's own limit lies a little higher and acts at once."""
+CLOSE_WATCH_SECONDS = 0.1
+"""The same while one of them has filled half of what it may."""
+
+LOOKS_OVER_LIMIT = 4
+"""A cell that was over its memory limit at so many looks in a row stays there. Short of that it may: large values exist
+several times for a moment. At twice the limit there is no second look."""
 
 
 class PoolClosedError(Exception):
@@ -293,32 +296,26 @@ class RuntimePool:
     # --------------------------------------------------------------------------------------------------------- memory
 
     async def _watch_memory(self) -> None:
-        """End cells that stay over their limit: the kernel refuses them more, but collecting garbage for a while yet
-        is all that an engine then does."""
+        """End cells that stay over their limit. The kernel bounds only what they ask for."""
         assert self._memory_limit is not None
+        seconds = WATCH_SECONDS
         while True:
-            await trio.sleep(WATCH_SECONDS)
+            await trio.sleep(seconds)
+            seconds = WATCH_SECONDS
             running = [runtime for runtime in self._alive.values() if runtime.started and not runtime.closed]
             if not running:
                 break
             for runtime in running:
                 if runtime.pid is None or not self._baseline:
                     continue
-                over = data_bytes(runtime.pid) - self._baseline > self._memory_limit
-                runtime.ticks_over_limit = runtime.ticks_over_limit + 1 if over else 0
-                if runtime.ticks_over_limit == TICKS_OVER_LIMIT:
+                filled = link.filled_bytes(runtime.pid) - self._baseline
+                if filled > self._memory_limit // 2:
+                    seconds = CLOSE_WATCH_SECONDS
+                runtime.looks_over_limit = runtime.looks_over_limit + 1 if filled > self._memory_limit else 0
+                if runtime.looks_over_limit == LOOKS_OVER_LIMIT or filled > 2 * self._memory_limit:
                     self._over_memory.add(runtime.serial)
                     runtime.kill()
         self._watching = False
-
-
-def data_bytes(pid: int) -> int:
-    """What a process holds of the memory that RLIMIT_DATA counts, in bytes; 0 when it is gone."""
-    try:
-        with open(f"/proc/{pid}/statm", "rb", 0) as file:
-            return int(file.read().split()[5]) * mmap.PAGESIZE
-    except (OSError, IndexError):
-        return 0
 
 
 def describe_status(status: int) -> str:

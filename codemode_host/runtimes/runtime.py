@@ -58,7 +58,7 @@ class Runtime:
         """Bytes that were sent and that neither the runtime nor its socket has taken yet."""
         self.started = False
         self.closed = False
-        self.ticks_over_limit = 0
+        self.looks_over_limit = 0
         """For the pool's use: how often in a row it was seen to hold more memory than it may."""
         self.on_end: Callable[[], None] | None = None
         """Called when the process is gone."""

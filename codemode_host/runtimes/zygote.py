@@ -90,7 +90,9 @@ class Zygote:
         self._engine: Engine | None = None
         self._realm: Realm | None = None
         if settings.time_zone:
-            os.environ["TZ"] = settings.time_zone  # the engine asks for it; the kernel's copy of the environment stays empty
+            os.environ["TZ"] = (
+                settings.time_zone
+            )  # the engine asks for it; the kernel's copy of the environment stays empty
         options = EngineOptions(single_threaded=settings.single_threaded, native_jobs=settings.native_jobs)
         if settings.single_threaded:
             self._engine = load(options)
