@@ -7,7 +7,7 @@ import mmap
 import msgspec
 from msgspec import Struct
 
-from codemode_protocol.values import ContentItem, ImageDetail, InputImage, InputText
+from codemode_protocol.values import ContentItem, ImageDetail, InputAudio, InputImage, InputText
 
 from . import link
 
@@ -114,5 +114,7 @@ def _decode(kind: int, data: bytes) -> ContentItem:
         case link.IMAGE_LATIN1 | link.IMAGE_UTF16:
             image = _image_decoder.decode(data.decode("latin-1" if kind == link.IMAGE_LATIN1 else "utf-16-le"))
             return InputImage(image.image_url, image.detail)
+        case link.AUDIO_LATIN1 | link.AUDIO_UTF16:
+            return InputAudio(data.decode("latin-1" if kind == link.AUDIO_LATIN1 else "utf-16-le"))
         case _:
             raise LinkError(f"output record of unknown kind {kind}")

@@ -6,6 +6,8 @@
 //     patchable global, an iterator, a spread, a destructured array, `await`, `.then`, or a regular expression;
 //   - keeps its tables in objects without a prototype, and hands out none of them;
 //   - gives `emit` exactly two primitive strings, the second well-formed.
+// What a script hands in to be gone over or waited for (`content`, `as_settled`, `stream_settled`) is gone over and awaited as the
+// language says, and so by the script's own iterators and `then`: these get nothing but what is the script's, and native functions.
 // Functions that a script gets to hold are bound: a bound function shows neither its source nor the function behind it.
 (emit) => {
   "use strict";
@@ -14,6 +16,9 @@
   const { stringify, parse } = JSON;
   const { Promise, Proxy, Error, TypeError, Number, String, Uint8Array, Uint32Array } = G;
   const { trunc } = Math;
+  const { isArray } = Array;
+  const { isInteger } = Number;
+  const ITERATOR = Symbol.iterator;
   const { bind, call } = Function.prototype;
   const uncurry = (method) => apply(bind, call, [method]);
   const charCodeAt = uncurry(String.prototype.charCodeAt);
@@ -25,6 +30,7 @@
   const wellFormed = uncurry(String.prototype.toWellFormed);
   const numberToString = uncurry(Number.prototype.toString);
   const errorToString = uncurry(Error.prototype.toString);
+  const isPrototypeOf = uncurry(G.Object.prototype.isPrototypeOf), MAP = G.Map.prototype;
 
   const define = (object, name, value, enumerable) =>
     defineProperty(object, name, { __proto__: null, value, writable: true, configurable: true, enumerable });
@@ -40,7 +46,7 @@
   // Output: records in memory that the host reads. See the layout there.
   const bytes = new Uint8Array(G.outputMemory), words = new Uint32Array(G.outputMemory);
   const SIZE = bytes.length, START = 8, MORE = 0x80000000;
-  const TEXT = 0, IMAGE = 2, WIDE = 1;
+  const TEXT = 0, IMAGE = 2, AUDIO = 4, WIDE = 1;
   let at = START;
   const rewind = () => {
     at = START;
@@ -50,7 +56,7 @@
     const length = s.length;
     // Python copies a string of some length faster than a loop here does; a long one it would copy too often.
     if (length > 2048 && length <= 1048576) {
-      emit(kind === TEXT ? "text" : "image", wellFormed(s));
+      emit(kind === TEXT ? "text" : kind === IMAGE ? "image" : "audio", wellFormed(s));
       at = words[0];
       return;
     }
@@ -272,9 +278,174 @@
   const timers = { __proto__: null };
   let lastTimer = 0;
 
+  // Images, sounds and the blocks of MCP. A block is looked at as JSON, which is what it came as: reading that runs nothing.
+  const isObject = (value) => (typeof value === "object" && value !== null) || typeof value === "function";
+  const read = (object, key) => {
+    try {
+      return object[key];
+    } catch (error) {
+      throw describe(error);
+    }
+  };
+  const field = (parsed, key) => (typeof parsed === "object" && parsed !== null ? own(parsed, key) : undefined);
+  const asJson = (value) => {
+    const text = json(value);
+    if (text === undefined) throw NOT_JSON;
+    return refuseLoneSurrogates(text);
+  };
   const DETAILS = { __proto__: null, auto: true, low: true, high: true, original: true };
-  const IMAGE_EXPECTS =
-    "image expects a non-empty image URL string, an object with image_url and optional detail, or a raw MCP image block";
+  const OCTETS = "application/octet-stream";
+  const dataUrl = (data, mime) =>
+    startsWith(toLowerCase(slice(data, 0, 5)), "data:") ? data : "data:" + mime + ";base64," + data;
+  const detailOf = (block) => field(field(block, "_meta"), "codex/imageDetail");
+  const putImage = (url, detail) => put(IMAGE, stringify({ __proto__: null, image_url: wellFormed(url), detail }));
+  const EXPECTS = {
+    __proto__: null,
+    image: "image expects a non-empty image URL string, an object with image_url and optional detail, or a raw MCP image block",
+    audio: "audio expects a non-empty audio URL string, an object with audio_url, or a raw MCP audio block",
+  };
+  // The URL that `image` or `audio` was given, and the detail that came with it.
+  const mediaOf = (what, value) => {
+    let url = value, detail;
+    if (isObject(value)) {
+      url = read(value, what + "_url");
+      if (url !== undefined) {
+        if (what === "image") detail = read(value, "detail");
+      } else {
+        const block = parse(asJson(value)), type = field(block, "type");
+        if (typeof type === "string") {
+          if (type !== what) throw what + " only accepts MCP " + what + ' blocks, got "' + type + '"';
+          const data = field(block, "data");
+          if (typeof data !== "string" || data === "") throw what + " expected MCP " + what + " data";
+          let mime = field(block, "mimeType");
+          if (mime === undefined) mime = field(block, "mime_type");
+          url = dataUrl(data, typeof mime === "string" && mime !== "" ? mime : OCTETS);
+          detail = detailOf(block);
+          if (typeof detail !== "string" || DETAILS[toLowerCase(detail)] !== true) detail = undefined;
+        }
+      }
+    }
+    if (typeof url !== "string" || url === "") throw EXPECTS[what];
+    const scheme = toLowerCase(slice(url, 0, 6));
+    if (!startsWith(scheme, "data:")) {
+      throw (
+        "Tool call failed: " +
+        (what === "image" && (startsWith(scheme, "http:") || scheme === "https:")
+          ? "remote image URLs are not supported in tool outputs"
+          : "invalid " + what + " output") +
+        ". Pass a base64 data URI instead"
+      );
+    }
+    return { __proto__: null, url, detail };
+  };
+  const showImage = (value, detail) => {
+    const media = mediaOf("image", value);
+    let chosen = detail === undefined || detail === null ? media.detail : detail;
+    if (chosen === undefined || chosen === null) chosen = "high";
+    if (typeof chosen !== "string") throw "image detail must be a string when provided";
+    chosen = toLowerCase(chosen);
+    if (DETAILS[chosen] !== true) throw "image detail must be one of: auto, low, high, original";
+    putImage(media.url, chosen);
+  };
+  const BLOCK_EXPECTS = "content expects one MCP ContentBlock";
+  const has = (block, key) => typeof field(block, key) === "string";
+  const mayHave = (block, key) => {
+    const value = field(block, key);
+    return value === undefined || value === null || typeof value === "string";
+  };
+  const isResource = (resource) =>
+    has(resource, "uri") && mayHave(resource, "mimeType") && (has(resource, "text") || has(resource, "blob"));
+  const isLink = (block) => {
+    const size = field(block, "size"), icons = field(block, "icons");
+    return (
+      has(block, "uri") &&
+      has(block, "name") &&
+      mayHave(block, "title") &&
+      mayHave(block, "description") &&
+      mayHave(block, "mimeType") &&
+      (size === undefined || size === null || (isInteger(size) && size < 2 ** 63 && size > -(2 ** 63))) &&
+      (icons === undefined || icons === null || isArray(icons))
+    );
+  };
+  const putBlock = (value) => {
+    if (value === undefined) throw BLOCK_EXPECTS;
+    const text = asJson(value), block = parse(text), type = field(block, "type");
+    if (type === "text" && has(block, "text")) put(TEXT, field(block, "text"));
+    else if ((type === "image" || type === "audio") && has(block, "data")) {
+      const key = field(block, "mimeType") === undefined ? "mime_type" : "mimeType", mime = field(block, key);
+      // One of the two names, not both.
+      if (!mayHave(block, key) || (key === "mimeType" && field(block, "mime_type") !== undefined)) throw BLOCK_EXPECTS;
+      const url = dataUrl(field(block, "data"), typeof mime === "string" ? mime : OCTETS), detail = detailOf(block);
+      if (type === "audio") put(AUDIO, url);
+      else putImage(url, typeof detail === "string" && DETAILS[detail] === true ? detail : "high");
+    } else if ((type === "resource" && isResource(field(block, "resource"))) || (type === "resource_link" && isLink(block))) {
+      put(TEXT, text);
+    } else throw BLOCK_EXPECTS;
+  };
+
+  // Results in the order in which promises settle.
+  const settlements = (promises) => {
+    const queue = { __proto__: null, first: undefined, last: undefined, pending: 0, wake: undefined, closed: false };
+    const keyed = isObject(promises) && isPrototypeOf(MAP, promises);
+    let position = 0;
+    try {
+      for (const entry of promises) {
+        if (keyed) watch(queue, entry[0], entry[1]);
+        else watch(queue, position++, entry);
+      }
+    } catch (error) {
+      close(queue);
+      throw error;
+    }
+    return queue;
+  };
+  const watch = async (queue, index, promise) => {
+    let result;
+    queue.pending++;
+    try {
+      result = { index, status: "fulfilled", value: await promise };
+    } catch (reason) {
+      result = { index, status: "rejected", reason };
+    }
+    queue.pending--;
+    if (queue.closed) return;
+    const entry = { __proto__: null, result, next: undefined };
+    if (queue.first === undefined) queue.first = entry;
+    else queue.last.next = entry;
+    queue.last = entry;
+    const wake = queue.wake;
+    queue.wake = undefined;
+    if (wake !== undefined) wake();
+  };
+  const take = (queue) => {
+    const entry = queue.first;
+    queue.first = entry.next;
+    return entry.result;
+  };
+  const close = (queue) => {
+    queue.closed = true;
+    queue.first = queue.last = undefined;
+  };
+  const more = (queue) => {
+    const promise = new Promise((resolve) => {
+      queue.wake = resolve;
+    });
+    define(promise, "constructor", Promise, false); // so that awaiting it looks up nothing that a script can reach
+    return promise;
+  };
+  const settled = async function* (queue) {
+    try {
+      for (;;) {
+        while (queue.first === undefined && queue.pending > 0) await more(queue);
+        if (queue.first === undefined) return;
+        yield take(queue);
+      }
+    } finally {
+      close(queue);
+    }
+  };
+  settled.prototype = null; // what it makes inherits from the language's own prototype alone
+
   const WHITE = { __proto__: null, 0x20: 1, 0x85: 1, 0xa0: 1, 0x1680: 1, 0x2028: 1, 0x2029: 1, 0x202f: 1, 0x205f: 1, 0x3000: 1 };
   const blank = (s) => {
     for (let i = 0; i < s.length; i++) {
@@ -335,46 +506,32 @@
     text: function (value) {
       put(TEXT, asText(value));
     },
+    content: function (value) {
+      const iterate = typeof value === "string" || value === undefined || value === null ? undefined : value[ITERATOR];
+      if (typeof iterate !== "function") {
+        putBlock(value);
+        return;
+      }
+      const blocks = { __proto__: null, [ITERATOR]: () => apply(iterate, value, []) }; // asks for the method once
+      for (const block of blocks) putBlock(block);
+    },
     image: function (value, detail) {
-      let url = value, own;
-      if ((typeof value === "object" && value !== null) || typeof value === "function") {
-        url = value.image_url;
-        if (url !== undefined) own = value.detail;
-        else {
-          const type = value.type;
-          if (typeof type === "string" && type !== "image") {
-            throw "image only accepts MCP image blocks, got " + stringify(wellFormed(type));
-          }
-          if (type === "image") {
-            const data = value.data;
-            if (typeof data !== "string" || data === "") throw "image expected MCP image data";
-            let mime = value.mimeType;
-            if (typeof mime !== "string" || mime === "") mime = value.mime_type;
-            if (typeof mime !== "string" || mime === "") mime = "application/octet-stream";
-            url = startsWith(toLowerCase(slice(data, 0, 5)), "data:") ? data : "data:" + mime + ";base64," + data;
-            const meta = value._meta;
-            if (typeof meta === "object" && meta !== null) own = meta["codex/imageDetail"];
-            if (typeof own !== "string" || DETAILS[toLowerCase(own)] !== true) own = undefined;
-          }
-        }
+      showImage(value, detail);
+    },
+    audio: function (value) {
+      put(AUDIO, mediaOf("audio", value).url);
+    },
+    generatedImage: function (value) {
+      if (!isObject(value)) throw "generatedImage expects an image generation result object";
+      let hint;
+      try {
+        hint = value.output_hint;
+      } catch {
+        throw "failed to read generatedImage output_hint";
       }
-      if (typeof url !== "string" || url === "") throw IMAGE_EXPECTS;
-      const scheme = toLowerCase(slice(url, 0, 6));
-      if (!startsWith(scheme, "data:")) {
-        throw (
-          "Tool call failed: " +
-          (startsWith(scheme, "http:") || scheme === "https:"
-            ? "remote image URLs are not supported in tool outputs"
-            : "invalid image output") +
-          ". Pass a base64 data URI instead"
-        );
-      }
-      let chosen = detail === undefined || detail === null ? own : detail;
-      if (chosen === undefined || chosen === null) chosen = "high";
-      if (typeof chosen !== "string") throw "image detail must be a string when provided";
-      chosen = toLowerCase(chosen);
-      if (DETAILS[chosen] !== true) throw "image detail must be one of: auto, low, high, original";
-      put(IMAGE, stringify({ __proto__: null, image_url: wellFormed(url), detail: chosen }));
+      if (hint !== undefined && typeof hint !== "string") throw "generatedImage output_hint must be a string when provided";
+      showImage(value, undefined);
+      if (hint !== undefined) put(TEXT, hint);
     },
     store: function (key, value) {
       const name = keyOf(key, "store");
@@ -399,6 +556,22 @@
     exit: function () {
       failure = undefined;
       emit("exit", outcome());
+    },
+    as_settled: function (promises) {
+      return settled(settlements(promises));
+    },
+    stream_settled: async function (promises, callback) {
+      if (typeof callback !== "function") throw new TypeError("stream_settled requires a callback");
+      const queue = settlements(promises);
+      try {
+        for (;;) {
+          while (queue.first === undefined && queue.pending > 0) await more(queue);
+          if (queue.first === undefined) return;
+          await callback(take(queue));
+        }
+      } finally {
+        close(queue);
+      }
     },
   };
 
@@ -432,6 +605,8 @@
     },
     false,
   );
+  define(G, "tools", undefined, true); // these two come first when a script lists its globals
+  define(G, "ALL_TOOLS", undefined, true);
   const names = ownKeys(helpers);
   for (let i = 0; i < names.length; i++) define(G, names[i], hide(helpers[names[i]]), true);
 

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 FILE_NAME = "exec_main.mjs"
 
-_HELPERS = "clearTimeout", "setTimeout", "text", "image", "store", "load", "notify", "yield_control", "exit"
+_HELPERS = (
+    *("clearTimeout", "setTimeout", "text", "content", "image", "audio", "generatedImage", "store", "load", "notify"),
+    *("yield_control", "exit", "as_settled", "stream_settled"),
+)
 _MODULES = {
     "@openai/code_mode": ("tools", "ALL_TOOLS", *_HELPERS),
     "tools.js": ("tools", "ALL_TOOLS"),
@@ -118,6 +121,8 @@ class Realm:
                 self._put(link.TEXT_LATIN1, str(text))
             elif kind == "image":
                 self._put(link.IMAGE_LATIN1, str(text))
+            elif kind == "audio":
+                self._put(link.AUDIO_LATIN1, str(text))
             else:
                 self._emit(str(kind), str(text))
         except MemoryError:

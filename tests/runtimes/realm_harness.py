@@ -73,7 +73,7 @@ class Cell:
             self.partial += piece
             if not header >> 31:
                 text = self.partial.decode("utf-16-le" if kind & 1 else "latin-1")
-                self.items.append(json.loads(text) if kind & 2 else text)
+                self.items.append({"audio_url": text} if kind & 4 else json.loads(text) if kind & 2 else text)
                 self.partial = b""
         assert self.at == end
 

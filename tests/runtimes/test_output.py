@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from codemode_host.runtimes import link
 from codemode_host.runtimes.output import LinkError, OutputReader
-from codemode_protocol.values import ImageDetail, InputImage, InputText
+from codemode_protocol.values import ImageDetail, InputAudio, InputImage, InputText
 
 
 class Writer:
@@ -73,10 +73,20 @@ def test_images_carry_their_detail_or_none() -> None:
     assert reader.take(reader.written) == [InputImage("data:x", ImageDetail.LOW), InputImage("data:€")]
 
 
+def test_sounds_are_their_urls() -> None:
+    writer = Writer()
+    reader = OutputReader(writer.memory)
+    writer.record(link.AUDIO_LATIN1, "data:é".encode("latin-1"))
+    writer.record(link.AUDIO_UTF16, "data:€".encode("utf-16-le"))
+    assert reader.take(reader.written) == [InputAudio("data:é"), InputAudio("data:€")]
+
+
 @pytest.mark.parametrize(
     ("kind", "data"),
     [
+        (6, b""),
         (7, b""),
+        (link.AUDIO_UTF16, b"\x00\xd8"),
         (link.TEXT_UTF16, b"\x00\xd8"),
         (link.TEXT_UTF16, b"a"),
         (link.IMAGE_LATIN1, b"not json"),
@@ -121,4 +131,4 @@ def test_any_content_gives_items_or_a_broken_link(content: bytes) -> None:
         items = OutputReader(memory).take(link.OUTPUT_START + len(content))
     except LinkError:
         return
-    assert all(isinstance(item, InputText | InputImage) for item in items)
+    assert all(isinstance(item, InputText | InputImage | InputAudio) for item in items)

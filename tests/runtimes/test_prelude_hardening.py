@@ -22,8 +22,8 @@ const keep = (x) => {
   busy = false;
 };
 const keepAll = (list) => { for (let i = 0; i < list.length; i++) keep(list[i]); };
-const helpers = ["tools", "ALL_TOOLS", "text", "image", "store", "load", "notify", "yield_control", "setTimeout",
-  "clearTimeout", "exit"];
+const helpers = ["tools", "ALL_TOOLS", "text", "content", "image", "audio", "generatedImage", "store", "load", "notify",
+  "yield_control", "setTimeout", "clearTimeout", "exit", "as_settled", "stream_settled"];
 const roots = [];
 for (const name of ownKeys(globalThis)) {
   if (helpers.includes(name)) continue;
@@ -34,7 +34,8 @@ for (const name of ownKeys(globalThis)) {
 }
 roots.push(getPrototypeOf([][Symbol.iterator]()), getPrototypeOf(new Map().entries()), getPrototypeOf(async () => {}),
   getPrototypeOf(function* () {}).prototype, getPrototypeOf(Int8Array), getPrototypeOf(Int8Array.prototype),
-  getPrototypeOf(""[Symbol.iterator]()), getPrototypeOf("".matchAll(/x/g)));
+  getPrototypeOf(""[Symbol.iterator]()), getPrototypeOf("".matchAll(/x/g)), getPrototypeOf(async function* () {}).prototype,
+  getPrototypeOf(getPrototypeOf(async function* () {}).prototype));
 let patched = 0;
 for (const root of roots) for (const key of ownKeys(root)) {
   if (key === "constructor" || key === "prototype" || key === "__proto__") continue;
@@ -66,7 +67,8 @@ for (const name of ["String", "Promise", "Map", "Array", "Object", "Error", "JSO
 }
 for (const key of ["0", "1", "2", "resolve", "reject", "get", "set", "value", "then", "toJSON", "length", "emit", "next", "done",
     "writable", "enumerable", "configurable", "name", "description", "error", "stored", "session", "cell", "image_url", "detail",
-    "stack", "message", "auto", "1 0", "undefined"]) {
+    "stack", "message", "auto", "1 0", "undefined", "type", "data", "text", "mimeType", "url", "first", "last", "pending", "wake",
+    "closed", "index", "status", "reason", "result", "constructor"]) {
   let kept;
   defineProperty(Object.prototype, key, {
     __proto__: null, configurable: true,
@@ -86,6 +88,12 @@ globalThis.store("kept", { x: [1] }); globalThis.load("kept"); globalThis.notify
 const first = await globalThis.tools.echo({ q: [1] });
 try { await globalThis.tools.fail() } catch {}
 new Error("e").stack; Error.captureStackTrace({});
+globalThis.audio({ type: "audio", data: "aa", mimeType: "audio/wav" }); globalThis.generatedImage({ image_url: "data:,", output_hint: "h" });
+globalThis.content([{ type: "text", text: "c" }, { type: "resource", resource: { uri: "u", text: "r" } }]);
+try { globalThis.content({}) } catch {}
+const slow = () => new Promise((resolve) => globalThis.setTimeout(resolve, 1));
+for await (const r of globalThis.as_settled([slow(), globalThis.tools.fail()])) keep(r);
+await globalThis.stream_settled([slow(), { then(f) { keep(f); f(1) } }], (r) => keep(r));
 globalThis.clearTimeout(globalThis.setTimeout(() => 1, 1));
 await new Promise((resolve) => globalThis.setTimeout(resolve, 1));
 """
@@ -132,9 +140,14 @@ def test_a_script_that_patches_every_builtin_reaches_nothing_and_forges_nothing(
         '{"a":[1,{"b":"\\ud800"}]}',
         "5",
         {"image_url": "data:image/png;base64,aa", "detail": "high"},
+        {"audio_url": "data:audio/wav;base64,aa"},
+        {"image_url": "data:,", "detail": "high"},
+        "h",
+        "c",
+        '{"type":"resource","resource":{"uri":"u","text":"r"}}',
     ]
     assert ran.notes("notify") == ['{"n":1}']
-    assert ran.notes("call") == ['1 0 {"q":[1]}', "2 1 null"]
+    assert ran.notes("call") == ['1 0 {"q":[1]}', "2 1 null", "3 1 null"]
     assert ran.notes("yield") == [""]
 
 
@@ -143,7 +156,12 @@ def test_no_builtin_that_a_script_patches_is_called_on_the_wirings_way(run: Any)
         POISON
         + "seen.length = 0; busy = false; globalThis.text('x'); globalThis.notify('y'); globalThis.store('k', 1);"
         " globalThis.load('k'); globalThis.clearTimeout(globalThis.setTimeout(() => {}, 1)); globalThis.yield_control();"
-        " busy = true; throw String(seen.length)"
+        " const block = { __proto__: null, type: 'text', text: 't', [Symbol.iterator]: null }, one = { __proto__: null, n: 0, next() {"
+        " return { __proto__: null, done: this.n++ > 0, value: 1 } }, [Symbol.iterator]() { return this } };"
+        " globalThis.content(block); globalThis.audio('data:,'); globalThis.image('data:,');"
+        " globalThis.generatedImage({ __proto__: null, output_hint: 'h', detail: 'low', image_url: 'data:,' });"
+        " const held = globalThis.stream_settled(one, () => { busy = true; });"
+        " await held; busy = true; throw String(seen.length)"
     )
     assert ran.error == "0"
 
@@ -161,6 +179,35 @@ def test_the_end_is_the_engines_to_tell(run: Any, ending: str) -> None:
         globalThis.Promise = globalThis.String = undefined;
         delete Object.prototype.then;"""
     assert run(patches + ending).error == ("own" if "own" in ending else None)
+
+
+def test_waiting_for_promises_shows_only_the_scripts_own(run: Any) -> None:
+    ran = run(
+        """
+        const seen = new Set(), own = Promise, { then } = Promise.prototype, { defineProperty, apply } = Reflect;
+        let slow, other;
+        const list = [new Promise((r) => { slow = r }), 1, new Promise((r) => { other = r })];
+        defineProperty(Promise.prototype, "constructor", { get() { seen.add(this); return own } });
+        Promise.prototype.then = function (...a) { seen.add(this); for (const x of a) seen.add(x); return apply(then, this, a) };
+        const g = as_settled(list), nexts = [g.next(), g.next(), g.next(), g.next()];
+        const streamed = stream_settled(list, () => {});
+        setTimeout(slow, 1); setTimeout(other, 3);
+        const last = new Promise((r) => setTimeout(r, 9));
+        await last;
+        const known = new Set([...list, ...nexts, streamed, last]);
+        text([seen.has(list[0]), seen.has(list[2]), [...seen].every((x) => known.has(x))]);"""
+    )
+    assert ran.items == ["[true,true,true]"]
+
+
+def test_the_scripts_own_iterators_and_callbacks_see_no_caller(run: Any) -> None:
+    ran = run(
+        "globalThis.said = []; const look = new Function('said.push(String(arguments.callee.caller)); return this');"
+        " const list = { [Symbol.iterator]: look, next() { return { done: true } } }; content(list); as_settled(list);"
+        " await stream_settled([1, { then: new Function('f', 'said.push(String(arguments.callee.caller)); f()') }], look);"
+        " text(said)"
+    )
+    assert ran.items == ['["null","null","null","null","null"]']
 
 
 def test_an_own_then_is_looked_up_where_the_language_says(run: Any) -> None:
@@ -189,14 +236,17 @@ GLOBALS = (
     " Float16Array Float32Array Float64Array DataView Map BigInt Set Iterator WeakMap WeakSet Proxy Reflect FinalizationRegistry"
     " WeakRef decodeURI decodeURIComponent encodeURI encodeURIComponent escape unescape eval isFinite isNaN"
 )
-HELPERS = "tools ALL_TOOLS clearTimeout setTimeout text image store load notify yield_control exit"
+HELPERS = (
+    "tools ALL_TOOLS clearTimeout setTimeout text content image audio generatedImage store load notify yield_control exit"
+    " as_settled stream_settled"
+)
 
 
 def test_the_globals_are_the_references(run: Any) -> None:
     ran = run("text(Object.getOwnPropertyNames(globalThis)); text(Object.keys(globalThis))")
     # The one that cannot be deleted is an empty object without a prototype: see below.
     assert set(json.loads(ran.items[0])) - {"debuggerGlobal"} == set(GLOBALS.split()) | set(HELPERS.split())
-    assert set(json.loads(ran.items[1])) == set(HELPERS.split())
+    assert json.loads(ran.items[1]) == HELPERS.split()
 
 
 def test_helpers_may_be_replaced_and_deleted_like_any_global(run: Any) -> None:
@@ -235,8 +285,8 @@ def test_helpers_show_no_source_and_nothing_behind_them(run: Any) -> None:
     ran = run(
         """
         const stack = Object.getOwnPropertyDescriptor(Error.prototype, "stack");
-        const all = [text, image, store, load, notify, yield_control, setTimeout, clearTimeout, exit, tools.echo,
-          Error.captureStackTrace, stack.get, stack.set];
+        const all = [text, content, image, audio, generatedImage, store, load, notify, yield_control, setTimeout, clearTimeout,
+          exit, as_settled, stream_settled, tools.echo, Error.captureStackTrace, stack.get, stack.set];
         text(all.every((f) => /^function ?\\w*\\(\\) \\{\\s+\\[native code\\]\\s+\\}$/.test(String(f))));
         const odd = [];
         for (const f of all) for (const key of Reflect.ownKeys(f)) {

@@ -8,17 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-EXTRAS = "audio, content, generatedImage, as_settled and stream_settled are not part of the surface that we promise"
 ICU = "the engine brings the Unicode consortium's data in another version and selection"
+NEWEST = "the engine has no DisposableStack, AsyncDisposableStack, SuppressedError"
 PLAIN = "our helpers are plain functions, no constructors"
 UNSTORABLE = "what cannot be stored or shown is named, where the reference shows its JSON parser's complaint"
 
 KNOWN: Mapping[str, str] = {
-    r"extras/.*": EXTRAS,
-    r"surface/helper-(audio|content|generatedImage|as_settled|stream_settled)": EXTRAS,
-    r"surface/enumerable-globals": EXTRAS + "; ours have an order of their own",
-    r"surface/global-names": EXTRAS + "; nor has the engine the newest of the language",
-    r"surface/newest-language": "the engine has no DisposableStack, AsyncDisposableStack, SuppressedError",
+    r"surface/global-names": NEWEST,
+    r"surface/newest-language": NEWEST,
     r"surface/absent-debuggerGlobal": "the engine's glue defines it so that it cannot be deleted; it is emptied",
     r"surface/global-object": "the engine's global object inherits from Object.prototype itself",
     r"surface/error-own-names": "stack is an accessor that errors inherit",
@@ -29,7 +26,7 @@ KNOWN: Mapping[str, str] = {
     r"malformed/frame-(field|type)-twice": "of a field that comes twice the last value counts: the decoder cannot tell",
     r"malformed/frame-nested-too-deep": "the depth of JSON is bounded by memory, not at 127",
     r"yields/yield-asked-(by-the-client|for-nothing)": "operation/yield belongs to a capability that we do not offer",
-    r"helpers/(image-function|store-refuses-(function|symbol|to-json-undefined))": UNSTORABLE,
+    r"helpers/store-refuses-(function|symbol|to-json-undefined)": UNSTORABLE,
 }
 """Patterns for whole case ids, and why their answers differ."""
 
