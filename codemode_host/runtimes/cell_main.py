@@ -11,10 +11,13 @@ import os
 import select
 import sys
 import time
-from typing import NoReturn
 
 from . import link
 from .realm import Realm
+
+TYPE_CHECKING = False  # typing itself takes 3 ms to import
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 _pack = link.HEADER.pack
 _unpack_end = int.from_bytes

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import resource
 import struct
 
@@ -89,7 +88,7 @@ class ConfinementError(Exception):
 
 def supported() -> bool:
     """Whether this machine's instruction set has a filter here."""
-    return platform.machine() == "x86_64"
+    return os.uname().machine == "x86_64"
 
 
 def seccomp_program() -> bytes:
@@ -137,7 +136,7 @@ class Confinement:
         if seccomp:
             if not supported():
                 raise ConfinementError(
-                    f"no system call filter for {platform.machine()}: run with --confinement off to do without"
+                    f"no system call filter for {os.uname().machine}: run with --confinement off to do without"
                 )
             if not self._filter_available():
                 raise ConfinementError(

@@ -69,9 +69,9 @@ def reap_orphans(seconds: float = 0.2) -> None:
 def spawn_zygote(options: ZygoteOptions) -> ZygoteProcess:
     """Start a zygote from this very thread, which must outlive it: the zygote dies with the thread that started it.
 
-    The child gets an empty environment, an isolated interpreter without site-packages, /dev/null as its standard input,
-    and a pipe to the host as its standard output and error. What it needs of the environment, the name of the time zone,
-    is an argument.
+    The child gets an empty environment, an isolated interpreter without site-packages, /dev/null as its standard
+    input, and a pipe to the host as its standard output and error. What it needs of the environment, the name of the
+    time zone, is an argument.
     """
     package_root = str(Path(__file__).resolve().parents[2])
     control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

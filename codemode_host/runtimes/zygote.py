@@ -9,14 +9,14 @@ Do not touch lightly: what is in this process's memory is in every cell's.
 
 from __future__ import annotations
 
-import contextlib
+# Each module that is imported here costs start-up time, and memory that every fork has to copy: no `socket`, `signal`
+# or `contextlib`, which bring `enum`, `re` and `collections` along.
 import ctypes
 import gc
 import os
 import select
-import signal
-import socket
 import sys
+from _socket import CMSG_SPACE, socket
 
 from . import cell_main, link
 from .confinement import Confinement, ConfinementError
@@ -29,6 +29,8 @@ IDLE_MS = 20
 """After so many milliseconds without a request the zygote takes it that nobody waits."""
 
 _PR_SET_PDEATHSIG = 1
+_SIGINT, _SIGKILL, _SIG_DFL, _SIG_IGN = 2, 9, 0, 1
+_CRASHES = 4, 5, 7, 8, 11  # SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV
 _MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED, _MAP_ANONYMOUS = 1, 2, 16, 32
 _PROT_READ_WRITE = 3
 
@@ -77,7 +79,7 @@ class OutputMemory:
 class Zygote:
     """Forks, kills and reaps runtimes, known to the host by serial number."""
 
-    def __init__(self, control: socket.socket, settings: Settings) -> None:
+    def __init__(self, control: socket, settings: Settings) -> None:
         self._control = control
         self._settings = settings
         self._memory = OutputMemory()
@@ -110,6 +112,7 @@ class Zygote:
         )
         if self._realm is not None:
             self._confinement.apply_inherited()
+        _die_of_crashes()
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -136,7 +139,8 @@ class Zygote:
             self._realm.warm_up_locales()
 
     def _serve(self) -> bool:
-        packet, descriptors, _, _ = socket.recv_fds(self._control, link.CONTROL.size, 2)
+        packet, ancillary, _, _ = self._control.recvmsg(link.CONTROL.size, CMSG_SPACE(8))
+        descriptors = [fd for _, _, data in ancillary for fd in memoryview(data).cast("i")]
         if not packet:
             return False
         kind, serial, *_ = link.CONTROL.unpack(packet)
@@ -191,7 +195,7 @@ class Zygote:
         pidfd = self._pidfds.get(serial)
         if pidfd is not None:  # else it has ended by itself, and the host is about to learn
             self._asked_to_kill.add(serial)
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            os.kill(self._pids[pidfd][1], _SIGKILL)  # not reaped yet, so the number is still its own
 
     def _reap(self, pidfd: int) -> None:
         serial, pid = self._pids.pop(pidfd)
@@ -208,23 +212,38 @@ class Zygote:
         self._control.sendall(link.CONTROL.pack(kind, *values, *(0,) * (5 - len(values))))
 
 
+def _die_of_crashes() -> None:
+    """Take back the handlers that the engine has set for WebAssembly's sake.
+
+    For any other fault they restore what was there before and return, so that it happens again and kills. A confined
+    process cannot do that: it would fault for ever.
+    """
+    libc = ctypes.CDLL(None)
+    for number in _CRASHES:
+        libc.signal(number, ctypes.c_void_p(_SIG_DFL))
+
+
 def _volunteer_for_the_kernel() -> None:
     """When the machine runs out of memory a cell should go, which is one answer, and not the host or its caller."""
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-        file.write("500")
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("500")
+    except OSError:
+        pass
 
 
 def main() -> None:
     """Entry point of the zygote's process."""
     settings = Settings(sys.argv[1:])
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL)
     if os.getppid() != settings.parent:
         os._exit(0)
     _volunteer_for_the_kernel()
     # Nothing that was open in the host's parent belongs here, nor in a cell.
     os.closerange(CONTROL_FD + 1, 1 << 20)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=CONTROL_FD)
+    libc.signal(_SIGINT, ctypes.c_void_p(_SIG_IGN))
+    control = socket(fileno=CONTROL_FD)
     status = link.EXIT_BROKEN
     try:
         Zygote(control, settings).run()

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -170,6 +171,6 @@ def test_the_filter_says_no_to_every_number_that_it_does_not_list() -> None:
 
 
 def test_an_unknown_machine_is_refused_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("platform.machine", lambda: "riscv64")
+    monkeypatch.setattr("os.uname", lambda: SimpleNamespace(machine="riscv64"))
     with pytest.raises(confinement.ConfinementError, match="--confinement off"):
         confinement.Confinement(seccomp=True, memory_limit=None, cpu_seconds=None)
