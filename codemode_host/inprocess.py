@@ -76,7 +76,13 @@ class InProcessSessionProvider(SessionOwner):
         assert self._manager is not None
         with trio.CancelScope(shield=True):
             await self.aclose()
-        return await self._manager.__aexit__(kind, error, traceback)
+        # The caller's own exception passes by the nursery, which would wrap it; a cancellation may be the nursery's own.
+        if isinstance(error, trio.Cancelled) or (
+            isinstance(error, BaseExceptionGroup) and error.subgroup(trio.Cancelled) is not None
+        ):
+            return await self._manager.__aexit__(kind, error, traceback)
+        await self._manager.__aexit__(None, None, None)
+        return None
 
     async def open_session(self, delegate: Delegate) -> InProcessSession:
         """Raises `ProviderClosedError`, and `HostStartError` when no runtimes can be had here."""

@@ -1,0 +1,190 @@
+"""What a host does about failures, seen from outside: it ends at once, says why, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import trio
+
+from codemode_host.limits import Limits
+from codemode_host.runtimes.runtime import RuntimeExit
+from codemode_host.supervision import ExitStatus, limit_met
+from tests.host.program import COMMAND, Program, children, program, running, texts, until
+
+LOOP = "text('before'); notify('on'); while (true) {}"
+
+
+def cpu_ticks(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+async def settle(host: Program) -> None:
+    """The cell's runtime is there, and a spare one."""
+    await until(lambda: len(host.runtimes()) >= 2)
+    host.remember_family()
+
+
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGILL", "SIGBUS", "SIGTRAP", "SIGSYS", "SIGKILL"])
+async def test_a_runtime_that_is_killed_stops_the_host_at_once_and_loudly(name: str) -> None:
+    async with program() as host:
+        await host.open()
+        await host.start(LOOP)
+        await settle(host)
+        await until(lambda: max(map(cpu_ticks, host.runtimes())) > 5)
+        busiest = max(host.runtimes(), key=cpu_ticks)
+        started = time.monotonic()
+        os.kill(busiest, getattr(signal, name))
+        status = await host.ended()
+        took = time.monotonic() - started
+        await until(lambda: not host.left(), 1)
+        assert status == ExitStatus.ENGINE_PANIC
+        assert took < 0.5
+    report = host.stderr.decode()
+    assert "codemode-host: engine panic\n" in report
+    assert f"killed by {name}" in report
+    assert "session: s\n  cell: 1\n" in report
+    assert "the host stops with status 70" in report
+    assert "Traceback" not in report
+
+
+async def test_a_spare_runtime_that_is_killed_is_a_panic_too() -> None:
+    async with program() as host:
+        await until(lambda: len(host.runtimes()) == 2)
+        host.remember_family()
+        os.kill(host.runtimes()[0], signal.SIGSEGV)
+        assert await host.ended(0.5 + 1) == ExitStatus.ENGINE_PANIC
+        assert not host.left()
+    assert b"a spare runtime ended before it was used: killed by SIGSEGV" in host.stderr
+
+
+async def test_a_zygote_that_is_killed_is_a_panic_and_takes_its_runtimes_along() -> None:
+    async with program() as host:
+        await host.open()
+        await host.start(LOOP)
+        await settle(host)
+        os.kill(host.zygote, signal.SIGABRT)
+        assert await host.ended(1.5) == ExitStatus.ENGINE_PANIC
+        await until(lambda: not host.left(), 1)
+    assert b"the zygote ended: killed by SIGABRT" in host.stderr
+
+
+async def test_a_host_that_is_killed_amid_busy_cells_leaves_no_process() -> None:
+    async with program() as host:
+        await host.open()
+        for _ in range(20):
+            await host.start(LOOP)
+        await until(lambda: len(host.runtimes()) >= 20)
+        host.remember_family()
+        assert len(host.family) >= 22
+        host.process.kill()
+        await host.process.wait()
+        await until(lambda: not host.left(), 1)
+
+
+async def test_a_client_that_dies_takes_its_host_and_all_cells_along() -> None:
+    script = (
+        "import subprocess, sys, time\n"
+        f"host = subprocess.Popen({COMMAND!r}, stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"
+        "print(host.pid, flush=True); time.sleep(1000)"
+    )
+    client = await trio.lowlevel.open_process([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    assert client.stdout is not None
+    async with client.stdout:
+        host = int(await client.stdout.receive_some(100))
+        await until(lambda: children(host) and len(children(children(host)[0])) == 2)
+        (zygote,) = children(host)
+        family = [host, zygote, *children(zygote)]
+        client.kill()
+        await client.wait()
+        await until(lambda: not any(map(running, family)), 1.5)
+
+
+async def test_the_end_of_input_is_a_clean_end_even_amid_busy_cells() -> None:
+    async with program() as host:
+        await host.open()
+        await host.start(LOOP)
+        await settle(host)
+        await host.stdin.aclose()
+        assert await host.ended(1.5) == ExitStatus.OK
+        assert not host.left()
+    assert host.stderr == b""
+
+
+async def test_a_client_that_reads_no_more_is_lost_even_while_nobody_talks() -> None:
+    async with program() as host:
+        await host.open()
+        await host.start(LOOP)
+        await settle(host)
+        await host.stdout.aclose()
+        assert await host.ended(1.5) == ExitStatus.LOST_CLIENT
+        assert not host.left()
+    assert b"codemode-host: lost its client\n" in host.stderr
+    assert b"Traceback" not in host.stderr
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"\xff\xff\xff\xff", b"\x02\0\0\0{}", b"\x10\0\0\0{", b'\x05\0\0\0{"a":'],
+    ids=["long", "what", "cut", "json"],
+)
+async def test_malformed_input_is_one_clear_line(sent: bytes) -> None:
+    async with program() as host:
+        await host.stdin.send_all(sent)
+        await host.stdin.aclose()
+        assert await host.ended(1.5) == ExitStatus.MALFORMED_INPUT
+    assert host.stderr.startswith(b"codemode-host: ")
+    assert host.stderr.count(b"\n") == 1
+
+
+async def test_a_machine_without_the_engine_is_told_so_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util as u\nfind = u.find_spec\n"
+        "u.find_spec = lambda name, *rest: None if name == 'pythonmonkey' else find(name, *rest)\n"
+    )
+    async with program(greet=False, env={"PYTHONPATH": str(tmp_path)}) as host:
+        assert await host.ended() == ExitStatus.REFUSED
+    assert b"refused to start\n  cause: pythonmonkey is not installed" in host.stderr
+    assert b"Traceback" not in host.stderr
+
+
+async def test_cells_without_confinement_are_logged() -> None:
+    async with program("--confinement", "off") as host:
+        await host.open()
+        assert texts(await host.run("text(1)")) == ["1"]
+    assert b"WARNING: cells run without a system call filter" in host.stderr
+
+
+def exit_of(number: int, **more: object) -> RuntimeExit:
+    return RuntimeExit(-number, **more)  # type: ignore[arg-type]
+
+
+def test_a_crash_is_the_memory_limit_only_with_evidence() -> None:
+    limits = Limits()
+    text = "cell exceeded its memory limit of 256 MiB"
+    said = ["[7] Hit MOZ_CRASH([unhandlable oom] gc) at x.cpp:1"]
+    for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS):
+        assert limit_met(exit_of(number), limits, []) is None
+        assert limit_met(exit_of(number), limits, ["[7] something else"]) is None
+        assert limit_met(exit_of(number), limits, said) == text
+        assert limit_met(exit_of(number, peak_resident=300 << 20), limits, []) == text
+    assert limit_met(RuntimeExit(71), limits, []) == text
+    assert limit_met(RuntimeExit(70), limits, said) is None
+    assert limit_met(RuntimeExit(0), limits, said) is None
+    assert limit_met(exit_of(signal.SIGKILL, over_memory=True), limits, []) == text
+    assert limit_met(exit_of(signal.SIGKILL), limits, []) is None
+
+
+def test_a_kill_for_processor_time_is_told_from_a_strangers() -> None:
+    limits = Limits(cpu_seconds=2)
+    text = "cell exceeded its processor time limit of 2 s"
+    assert limit_met(exit_of(signal.SIGXCPU, cpu_time=2.0), limits, []) == text
+    assert limit_met(exit_of(signal.SIGKILL, cpu_time=3.0), limits, []) == text
+    assert limit_met(exit_of(signal.SIGKILL, cpu_time=0.5), limits, []) is None
+    assert limit_met(exit_of(signal.SIGXCPU), Limits(), []) is None
