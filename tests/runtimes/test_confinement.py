@@ -119,8 +119,9 @@ def test_privileges_cannot_be_gained() -> None:
 
 
 def test_memory_above_the_limit_cannot_be_had() -> None:
+    more = 64 * MIB + confinement.DATA_HEADROOM_BYTES + MIB
     done = confined(
-        "try:\n    bytearray(80_000_000)\nexcept MemoryError:\n    os._exit(7)\nfinally:\n    os._exit(0)",
+        f"try:\n    bytearray({more})\nexcept MemoryError:\n    os._exit(7)\nfinally:\n    os._exit(0)",
         memory=64 * MIB,
     )
     assert done.returncode == 7
