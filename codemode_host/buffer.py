@@ -37,7 +37,7 @@ class OutputBuffer:
         self._items: list[ContentItem] = []
         self._measured = 0  # of this many items the exact size is known
         self._exact = 0
-        self._bound = 0  # of the others, and of an unfinished one, it is at most this
+        self._bound = 0  # of the others it is at most this, and of an unfinished one what there is
         self._overrun = False  # an item was too large: nothing is read after that
         self.held = 0
         """What all of it takes in this process, in bytes, at most."""
@@ -58,7 +58,7 @@ class OutputBuffer:
             self._items += items
             self.held += read + reader.wide_bytes - wide + len(items) * _ITEM_OVERHEAD
             self._bound += read * _JSON_EXPANSION + len(items) * _JSON_OVERHEAD
-            if self._exact + self._bound > ANSWER_BYTES and items:
+            if self._exact + self._bound > ANSWER_BYTES:
                 self._measure()
 
     def rewind(self) -> None:
@@ -74,7 +74,7 @@ class OutputBuffer:
         items, self._items = self._items, []
         partial = self._reader.partial_bytes
         self._measured = self._exact = 0
-        self._bound = partial * _JSON_EXPANSION
+        self._bound = self._reader.partial_json_bytes
         self.held = partial
         return items
 
@@ -88,4 +88,4 @@ class OutputBuffer:
                     raise ItemTooLargeError(f"a text or an image takes more than {MAX_ITEM_JSON_BYTES} bytes as JSON")
         self._exact += size
         self._measured = len(self._items)
-        self._bound = self._reader.partial_bytes * _JSON_EXPANSION
+        self._bound = self._reader.partial_json_bytes

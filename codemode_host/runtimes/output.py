@@ -29,6 +29,7 @@ class _Image(Struct, forbid_unknown_fields=True):
 
 
 _image_decoder = msgspec.json.Decoder(_Image)
+_encode = msgspec.json.Encoder().encode
 
 
 class OutputReader:
@@ -44,6 +45,8 @@ class OutputReader:
         self._partial: list[bytes] = []
         self.partial_bytes = 0
         """What has been read of an item whose end is still to come."""
+        self.partial_json_bytes = 0
+        """What of such an item has been read, as JSON."""
         self.wide_bytes = 0
         """How much of what has been read has two bytes a character; in Python it may take four."""
 
@@ -89,10 +92,12 @@ class OutputReader:
                     self.wide_bytes += stop - start
                 if self.partial_bytes > MAX_ITEM_BYTES:
                     raise ItemTooLargeError(f"a text or an image takes more than {MAX_ITEM_BYTES} bytes")
-                if not header & link.RECORD_MORE:
+                if header & link.RECORD_MORE:
+                    self.partial_json_bytes += _json_bytes(header, self._partial[-1])
+                else:
                     items.append(_decode(header >> link.RECORD_KIND_SHIFT, b"".join(self._partial)))
                     self._partial.clear()
-                    self.partial_bytes = 0
+                    self.partial_bytes = self.partial_json_bytes = 0
         except (UnicodeDecodeError, msgspec.DecodeError) as error:
             raise LinkError(f"output record cannot be decoded: {error}") from error
         self.position = end
@@ -103,6 +108,11 @@ _WIDE = link.TEXT_UTF16 << link.RECORD_KIND_SHIFT
 
 _SHORT_LATIN1_TEXT = 1 << link.RECORD_KIND_SHIFT
 """Headers below this are of Latin-1 texts in one piece."""
+
+
+def _json_bytes(header: int, piece: bytes) -> int:
+    """What a piece of an item takes in an answer."""
+    return len(_encode(piece.decode("utf-16-le", "replace") if header & _WIDE else piece.decode("latin-1")))
 
 
 def _decode(kind: int, data: bytes) -> ContentItem:

@@ -1,0 +1,20 @@
+"""Items that are larger than the output memory: they come in pieces, and count as what they are."""
+
+from __future__ import annotations
+
+import pytest
+
+from codemode_client import CodeModeProvider, Toolbox
+from codemode_protocol.values import ExecuteRequest, InputText, Result
+
+
+@pytest.mark.parametrize("item", ["'x'.repeat(5e6)", "'é'.repeat(5e6)", "'é€'.repeat(2e6)", "'😀'.repeat(1e6)"])
+async def test_several_large_items_are_one_answer(item: str) -> None:
+    async with CodeModeProvider() as provider, provider.session(Toolbox()) as session:
+        source = f"for (let i = 0; i < 3; i++) text({item}); text('end')"
+        cell = await session.execute(ExecuteRequest("call", [], source, 30_000))
+        response = await cell.initial_response()
+    assert isinstance(response, Result)
+    texts = [item.text for item in response.content_items if isinstance(item, InputText)]
+    assert texts[0] == texts[1] == texts[2]
+    assert texts[3:] == ["end"]
