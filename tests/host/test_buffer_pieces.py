@@ -8,7 +8,7 @@ from codemode_client import CodeModeProvider, Toolbox
 from codemode_protocol.values import ExecuteRequest, InputText, Result
 
 
-@pytest.mark.parametrize("item", ["'x'.repeat(5e6)", "'é'.repeat(5e6)", "'é€'.repeat(2e6)", "'😀'.repeat(1e6)"])
+@pytest.mark.parametrize("item", ["'x'.repeat(5e6)", "'é'.repeat(5e6)", "'é€'.repeat(1e6)", "'😀'.repeat(1e6)"])
 async def test_several_large_items_are_one_answer(item: str) -> None:
     async with CodeModeProvider() as provider, provider.session(Toolbox()) as session:
         source = f"for (let i = 0; i < 3; i++) text({item}); text('end')"
