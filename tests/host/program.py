@@ -188,13 +188,13 @@ def texts(response: RuntimeResponse) -> list[str]:
 
 
 @asynccontextmanager
-async def program(*flags: str, greet: bool = True, **options: object) -> AsyncIterator[Program]:
+async def program(*flags: str, greet: bool = True, env: dict[str, str] | None = None) -> AsyncIterator[Program]:
     process = await trio.lowlevel.open_process(
         [*COMMAND, *flags],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        **options,  # type: ignore[arg-type]
+        env=env,
     )
     host = Program(process)
     try:

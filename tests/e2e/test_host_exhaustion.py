@@ -1,0 +1,162 @@
+"""One cell takes all it can of something. It fails alone, soon, with the right words; a neighbour notices nothing."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import pytest
+import trio
+import trio.lowlevel
+from msgspec import Raw
+
+from codemode_client import CodeModeProvider, Session
+from codemode_protocol.values import ExecuteRequest, InputText, Result, RuntimeResponse, ToolInvocation, WaitRequest
+from tests.client.recorder import Recorder, definition, forever
+
+MEMORY = "cell exceeded its memory limit of 96 MiB"
+COMMAND = [sys.executable, "-m", "codemode_host", "--memory-mib", "96"]
+
+FILLS_ITS_MEMORY = {
+    "heap": "const a = []; for (;;) a.push({ x: [1, 2, 3], y: {} })",
+    "typed arrays": "const a = []; for (;;) a.push(new Uint8Array(1e6).fill(1))",
+    "typed arrays left empty": "const a = []; for (;;) a.push(new Uint8Array(1e6))",
+    "strings": "const a = []; for (let i = 0; ; i++) a.push('abc' + i)",
+    "closures": "const a = []; for (let i = 0; ; i++) a.push(() => i)",
+    "promises": "const a = []; for (;;) a.push(new Promise(() => {}))",
+    "a million promises": "await Promise.all(Array.from({ length: 1e6 }, (_, i) => Promise.resolve(i)))",
+    "microtasks": "const p = Promise.resolve(); for (;;) p.then(() => {})",
+    "awaits": "const f = async () => { await null; f(); await f(); }; await f()",
+    "timers": "for (let i = 0; ; i++) setTimeout(() => i, 1e9)",
+    "bound functions": "let f = () => 1; for (let i = 0; ; i++) f = f.bind(null, i)",
+    "an array of everything": "new Array(2 ** 32 - 1).fill()",
+    "a map": "const m = new Map(); for (let i = 0; ; i++) m.set(i, {})",
+    "stored values": "for (let i = 0; ; i++) store('k' + i, 'x'.repeat(10_000))",
+    "code": "const all = []; for (let i = 0; ; i++) all.push(new Uint8Array(1e5).fill(i), new Function('return ' + i))",
+}
+FAILS = {
+    "recursion": ("const f = () => 1 + f(); f()", "RangeError: too much recursion"),
+    "deep JSON": ("let a = []; for (let i = 0; i < 1e6; i++) a = [a]; text(a)", "RangeError: too much recursion"),
+    "a deep tool input": (
+        "let a = []; for (let i = 0; i < 1500; i++) a = [a]; await tools.echo(a)",
+        "failed to serialize JavaScript value: it is nested too deeply",
+    ),
+    "a number": ("let b = 3n; for (;;) b *= b", "RangeError: BigInt is too large"),
+    "a string": ("let s = 'x'; for (;;) s += s + 'y'", "RangeError: allocation size overflow"),
+    "one text": ("text('x'.repeat(30e6))", "a text or an image takes more than 25165824 bytes"),
+}
+NEVER_ENDS = {
+    "a loop": "while (true) {}",
+    "a regular expression": "/^(a+)+$/.test('a'.repeat(40) + 'b')",
+    "jobs": "const f = () => Promise.resolve().then(f); f(); await new Promise(() => {})",
+    "timers": "const f = () => setTimeout(f); f(); await new Promise(() => {})",
+    "set and cleared timers": "for (;;) clearTimeout(setTimeout(() => {}, 1e9))",
+    "texts": "for (;;) text('x'.repeat(1000))",
+    "empty texts": "for (;;) text('')",
+    "calls": "for (;;) tools.hang()",
+    "notifications": "for (;;) notify('n')",
+}
+
+
+class Bystander:
+    """A live cell of another session, which answers and stores throughout."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.slowest = 0.0
+        self.rounds = 0
+
+    async def run(self) -> None:
+        await self._session.run("store('rounds', 0)")
+        while True:
+            started = time.monotonic()
+            response = await self._session.run(
+                "const n = load('rounds') + 1; store('rounds', n); text(await tools.echo(n))", [definition("echo")]
+            )
+            self.slowest = max(self.slowest, time.monotonic() - started)
+            self.rounds += 1
+            assert response.content_items == [InputText(str(self.rounds))]
+            await trio.sleep(0.02)
+
+
+async def culprit(source: str, *, terminate_after: float | None = None) -> tuple[RuntimeResponse, float]:
+    """Run it beside a bystander: how it ended, and how long that took."""
+    recorder = Recorder(hang=forever)
+    async with (
+        CodeModeProvider(COMMAND) as provider,
+        provider.session(Recorder()) as quiet,
+        provider.session(recorder) as session,
+        trio.open_nursery() as nursery,
+    ):
+        bystander = Bystander(quiet)
+        nursery.start_soon(bystander.run)
+        await trio.lowlevel.checkpoint()
+        tools = [definition("echo"), definition("hang")]
+        started = time.monotonic()
+        cell = await session.execute(ExecuteRequest("call", tools, source, 0))
+        response = await cell.initial_response()
+        while not isinstance(response, Result):
+            if terminate_after is not None and time.monotonic() - started > terminate_after:
+                started = time.monotonic()
+                response = (await session.terminate(cell.cell_id)).response
+                break
+            left = 3_000 if terminate_after is None else 100
+            response = (await session.wait(WaitRequest(cell.cell_id, left))).response
+        took = time.monotonic() - started
+        rounds = bystander.rounds
+        with trio.fail_after(5):
+            while bystander.rounds <= rounds:  # noqa: ASYNC110 it goes on
+                await trio.sleep(0.01)
+        assert bystander.slowest < 2.0
+        assert session.generation == quiet.generation == 1
+        nursery.cancel_scope.cancel()
+    return response, took
+
+
+@pytest.mark.parametrize("what", FILLS_ITS_MEMORY)
+async def test_a_cell_that_fills_its_memory_fails_alone(what: str) -> None:
+    response, took = await culprit(FILLS_ITS_MEMORY[what])
+    assert isinstance(response, Result)
+    assert response.error_text == MEMORY
+    assert took < 3
+
+
+@pytest.mark.parametrize("what", FAILS)
+async def test_a_cell_that_asks_for_too_much_at_once_is_told_so(what: str) -> None:
+    source, expected = FAILS[what]
+    response, took = await culprit(source)
+    assert isinstance(response, Result)
+    assert response.error_text is not None
+    assert response.error_text.startswith(expected)
+    assert took < 3
+
+
+@pytest.mark.parametrize("what", NEVER_ENDS)
+async def test_a_cell_that_never_ends_can_be_ended(what: str) -> None:
+    response, _ = await culprit(NEVER_ENDS[what], terminate_after=0.3)
+    # Some run into a limit of their own before that.
+    assert not isinstance(response, Result) or response.error_text == MEMORY
+
+
+async def test_the_default_memory_is_met_in_time() -> None:
+    async with CodeModeProvider() as provider, provider.session(Recorder()) as session:
+        started = time.monotonic()
+        response = await session.run(FILLS_ITS_MEMORY["heap"])
+        assert isinstance(response, Result)
+        assert response.error_text == "cell exceeded its memory limit of 256 MiB"
+        assert time.monotonic() - started < 3
+
+
+async def test_fifty_megabytes_pass_through_a_tool_both_ways() -> None:
+    received = 0
+
+    async def measure(invocation: ToolInvocation) -> Raw:
+        nonlocal received
+        received = len(bytes(invocation.input))
+        return invocation.input
+
+    async with CodeModeProvider() as provider, provider.session(Recorder(measure=measure)) as session:
+        response = await session.run(
+            "const v = 'x'.repeat(50e6); text(await tools.measure(v) === v)", [definition("measure")]
+        )
+        assert (response.content_items, received) == ([InputText("true")], 50_000_002)

@@ -1,0 +1,157 @@
+"""Sessions inside the caller's process: the same cells, and failures that stay with the cell they happened to."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+
+import pytest
+import trio
+from msgspec import Raw
+
+from codemode_host.inprocess import InProcessSession, InProcessSessionProvider
+from codemode_host.limits import Limits
+from codemode_protocol.errors import ProviderClosedError, RequestFailedError, SessionClosedError
+from codemode_protocol.session import SessionProvider
+from codemode_protocol.values import (
+    ExecuteRequest,
+    InputText,
+    LiveCell,
+    MissingCell,
+    Result,
+    Terminated,
+    ToolInvocation,
+    WaitRequest,
+    Yielded,
+)
+from tests.client.recorder import Recorder, definition, forever
+from tests.host.program import children, until
+
+LOOP = "text('before'); while (true) {}"
+
+
+async def run(session: InProcessSession, source: str, *tools: str) -> Result:
+    cell = await session.execute(ExecuteRequest("call", [definition(name) for name in tools], source))
+    response = await cell.initial_response()
+    assert isinstance(response, Result), response
+    return response
+
+
+async def test_it_is_a_session_provider() -> None:
+    async with InProcessSessionProvider() as provider:
+        typed: SessionProvider = provider
+        session = await typed.open_session(Recorder())
+        outcome = await session.wait(WaitRequest("1", 0))
+        assert isinstance(outcome, MissingCell)
+
+
+async def test_cells_run_call_store_notify_and_close() -> None:
+    recorder = Recorder()
+    async with InProcessSessionProvider() as provider:
+        session = await provider.open_session(recorder)
+        result = await run(session, "notify('n'); store('k', await tools.echo(41)); text(load('k') + 1)", "echo")
+        assert (result.content_items, result.error_text) == ([InputText("42")], None)
+        assert (await run(session, "text(load('k'))")).content_items == [InputText("41")]
+        await recorder.until(lambda: recorder.closed == ["1", "2"])
+    assert recorder.notifications == [("call", "1", "n")]
+    assert recorder.errors == []
+
+
+async def test_tools_that_fail_reject_and_those_of_a_closed_cell_are_cancelled() -> None:
+    async def broken(_: ToolInvocation) -> Raw:
+        raise ValueError("no such thing")
+
+    async def nonsense(_: ToolInvocation) -> Raw:
+        return Raw(b"{")
+
+    recorder = Recorder(hang=forever, broken=broken, nonsense=nonsense)
+    async with InProcessSessionProvider() as provider:
+        session = await provider.open_session(recorder)
+        source = (
+            "tools.hang(); for (const name of ['broken', 'nonsense'])"
+            "  try { await tools[name]() } catch (error) { text(String(error)) }"
+        )
+        result = await run(session, source, "hang", "broken", "nonsense")
+        first, second = (item.text for item in result.content_items if isinstance(item, InputText))
+        assert first.endswith("ValueError: no such thing")
+        assert "is not JSON" in second
+        await recorder.until(lambda: recorder.closed == ["1"])
+        assert len(recorder.cancelled) == 1
+    assert recorder.errors == []
+
+
+async def test_waiting_and_terminating() -> None:
+    async with InProcessSessionProvider() as provider:
+        session = await provider.open_session(Recorder())
+        cell = await session.execute(ExecuteRequest("call", [], LOOP, 0))
+        assert isinstance(await cell.initial_response(), Yielded)
+        with trio.move_on_after(0.05):
+            await session.wait(WaitRequest(cell.cell_id, 60_000))
+        outcome = await session.terminate(cell.cell_id)
+        assert isinstance(outcome, LiveCell)
+        assert isinstance(outcome.response, Terminated)
+        assert outcome.response.content_items == [InputText("before")]
+
+
+async def test_a_limit_fails_the_cell_alone_and_refusals_are_errors() -> None:
+    async with InProcessSessionProvider(Limits(memory_bytes=64 << 20, cells_per_session=1)) as provider:
+        session = await provider.open_session(Recorder())
+        result = await run(session, "const a = []; for (;;) a.push({})")
+        assert result.error_text == "cell exceeded its memory limit of 64 MiB"
+        await session.execute(ExecuteRequest("call", [], LOOP, 0))
+        with pytest.raises(RequestFailedError, match="has 1 cells already"):
+            await session.execute(ExecuteRequest("call", [], "1"))
+
+
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGILL", "SIGBUS", "SIGTRAP", "SIGSYS", "SIGKILL"])
+async def test_a_runtime_that_is_killed_is_one_failed_cell(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR):
+        async with InProcessSessionProvider(Limits(spare_runtimes=0)) as provider:
+            session = await provider.open_session(Recorder())
+            cell = await session.execute(ExecuteRequest("call", [], LOOP))
+            other = await session.execute(
+                ExecuteRequest("call", [definition("echo")], "await tools.echo(); text('fine')")
+            )
+            assert (await other.initial_response()).content_items == [InputText("fine")]
+            zygote = provider.pool.zygote_pid
+            await until(lambda: len(children(zygote)) == 1)
+            os.kill(children(zygote)[0], getattr(signal, name))
+            response = await cell.initial_response()
+            assert isinstance(response, Result)
+            assert response.error_text == "engine panic: the cell's runtime is lost"
+            assert response.content_items == [InputText("before")]
+            assert (await run(session, "text(1)")).error_text is None
+            assert provider.pool.zygote_pid == zygote
+    assert f"killed by {name}" in caplog.text
+
+
+async def test_after_the_end_of_a_zygote_the_next_cell_has_a_fresh_one() -> None:
+    async with InProcessSessionProvider() as provider:
+        session = await provider.open_session(Recorder())
+        await run(session, "store('k', 1)")
+        cells = [await session.execute(ExecuteRequest("call", [], LOOP)) for _ in range(3)]
+        zygote = provider.pool.zygote_pid
+        os.kill(zygote, signal.SIGSEGV)
+        for cell in cells:
+            response = await cell.initial_response()
+            assert isinstance(response, Result)
+            assert response.error_text == "engine panic: the cell's runtime is lost"
+        assert (await run(session, "text(load('k'))")).content_items == [InputText("1")]
+        assert provider.pool.zygote_pid != zygote
+
+
+async def test_closing_ends_everything() -> None:
+    async with InProcessSessionProvider() as provider:
+        session = await provider.open_session(Recorder())
+        cell = await session.execute(ExecuteRequest("call", [], LOOP))
+        await session.shutdown()
+        await session.shutdown()
+        assert isinstance(await cell.initial_response(), Terminated)
+        with pytest.raises(SessionClosedError):
+            await session.execute(ExecuteRequest("call", [], "1"))
+        family = [provider.pool.zygote_pid, *children(provider.pool.zygote_pid)]
+        await provider.aclose()
+        with pytest.raises(ProviderClosedError):
+            await provider.open_session(Recorder())
+    assert [pid for pid in family if pid in children(os.getpid())] == []

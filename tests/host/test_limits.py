@@ -1,0 +1,243 @@
+"""Every limit of the host is met on purpose: what happens to the one concerned, and that others go on."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import trio
+from msgspec import Raw
+
+from codemode_host.__main__ import arguments
+from codemode_host.limits import _FLAGS, Limits, from_options
+from codemode_host.supervision import ExitStatus
+from codemode_protocol.messages import (
+    DelegateRequest,
+    DelegateResponse,
+    HostMessage,
+    NotificationDelivered,
+    OperationRequest,
+    SendNotification,
+    Success,
+    ToolResult,
+    Wait,
+)
+from codemode_protocol.values import Result, Terminated, WaitRequest, Yielded
+from tests.host.program import Program, program, texts, until
+
+MIB = 1024 * 1024
+DOCUMENT = Path(__file__).parents[2] / "docs" / "limits.md"
+
+
+def is_call(message: HostMessage) -> bool:
+    return isinstance(message, DelegateRequest)
+
+
+async def answer(host: Program, message: HostMessage, text: bytes = b"1") -> None:
+    assert isinstance(message, DelegateRequest)
+    value = NotificationDelivered() if isinstance(message.request, SendNotification) else ToolResult(Raw(text))
+    await host.stdin.send_all(host.connection.send(DelegateResponse(message.id, Success(value))))
+
+
+async def waits_in_write(pid: int) -> bool:
+    """Whether a process comes to rest in a write to its link within half a second."""
+    with trio.move_on_after(0.5):
+        await until(lambda: Path(f"/proc/{pid}/syscall").read_text().startswith("1 "))
+        return True
+    return False
+
+
+def test_each_flag_is_documented_with_its_default() -> None:
+    rows = {match[1]: match[0] for match in re.finditer(r"^\|.*`(--[a-z-]+) N`.*$", DOCUMENT.read_text(), re.MULTILINE)}
+    assert set(rows) == {flag for flag, *_ in _FLAGS}
+    for flag, field, unit, _ in _FLAGS:
+        default = getattr(Limits(), field)
+        said = "none" if default is None else f"{default // unit:,}"
+        assert f"| {said}" in rows[flag], (flag, said)
+
+
+def test_flags_without_arguments_are_the_defaults() -> None:
+    assert from_options(arguments([])) == Limits()
+    assert from_options(arguments(["--memory-mib", "0"])).memory_bytes is None
+    with pytest.raises(SystemExit):
+        arguments(["--cells", "0"])
+
+
+async def test_processor_time() -> None:
+    async with program("--cpu-seconds", "1") as host:
+        await host.open()
+        result = await host.run("text('before'); while (true) {}")
+        assert result.error_text == "cell exceeded its processor time limit of 1 s"
+        assert texts(result) == ["before"]
+        assert texts(await host.run("text(1)")) == ["1"]
+
+
+async def test_cells_per_session_and_per_host() -> None:
+    async with program("--cells-per-session", "2", "--cells", "3") as host:
+        await host.open("a")
+        await host.open("b")
+        for session in ("a", "a", "b"):
+            await host.start("await new Promise(() => {})", session)
+        with pytest.raises(RuntimeError, match="session a has 2 cells already"):
+            await host.start("1", "a")
+        with pytest.raises(RuntimeError, match="the host has 3 cells already"):
+            await host.start("1", "b")
+        assert isinstance(await host.terminate("1", "a"), Terminated)
+        _, cell = await host.start("1", "b")
+        assert cell == "2"  # a refused cell takes no number
+
+
+async def test_source_size() -> None:
+    async with program("--source-mib", "1") as host:
+        await host.open()
+        with pytest.raises(RuntimeError, match="more than 1 MiB"):
+            await host.start("/*" + "x" * MIB + "*/")
+        assert (await host.run("/*" + "x" * (MIB - 100) + "*/")).error_text is None
+
+
+async def test_stored_values_by_number_and_size_are_all_kept_or_none() -> None:
+    async with program("--stored-values", "3", "--stored-mib", "1") as host:
+        await host.open()
+        assert (await host.run("store('a', 1); store('b', 2)")).error_text is None
+        result = await host.run("store('a', 9); store('c', 3); store('d', 4)")
+        assert result.error_text == "nothing was stored: the session would have more than 3 stored values"
+        result = await host.run("store('a', 9); store('c', 'x'.repeat(1e6)); throw 'mine'")
+        assert result.error_text is None or result.error_text == "mine"
+        result = await host.run("store('b', 'x'.repeat(1e6)); throw 'mine'")
+        assert result.error_text == "mine\nnothing was stored: the session's values would take more than 1 MiB"
+        assert texts(await host.run("text([load('a'), load('b'), load('d')].join())")) == ["9,2,"]
+
+
+async def test_calls_in_flight_wait_for_each_other_and_none_is_lost() -> None:
+    async with program("--calls", "4") as host:
+        await host.open()
+        number, _ = await host.start(
+            "text((await Promise.all([...'0123456789'].map((i) => tools.f(+i)))).length); notify('n')", "s", "f"
+        )
+        for _ in range(11):
+            message = await host.receive(is_call)
+            assert len(host.connection.pending_calls("s", "1")) <= 4
+            await answer(host, message)
+        response = await host.first(number)
+        assert isinstance(response, Result)
+        assert (texts(response), response.error_text) == (["10"], None)
+
+
+async def test_a_cell_at_its_limit_of_calls_can_be_observed_and_ended() -> None:
+    async with program("--calls", "4") as host:
+        await host.open()
+        number, cell = await host.start("for (;;) tools.f()", "s", "f", yield_ms=50)
+        assert isinstance(await host.first(number), Yielded)
+        assert isinstance(await host.wait(cell, ms=10), Yielded)
+        assert isinstance(await host.terminate(cell), Terminated)
+
+
+async def test_answers_that_a_cell_does_not_read() -> None:
+    async with program("--answers-mib", "2") as host:
+        await host.open()
+        number, _ = await host.start("for (let i = 0; i < 8; i++) tools.f(); while (true) {}", "s", "f")
+        for _ in range(8):
+            await answer(host, await host.receive(is_call), b'"%s"' % (b"x" * MIB))
+        response = await host.first(number)
+        assert isinstance(response, Result)
+        assert response.error_text == "cell left more than 2 MiB of answers to its tool calls unread"
+
+
+async def test_output_that_nobody_takes_makes_the_cell_wait_and_loses_nothing() -> None:
+    async with program("--output-mib", "1") as host:
+        await host.open()
+        source = "for (let i = 0; i < 40; i++) text(String(i).padEnd(100_000)); notify('done')"
+        number, cell = await host.start(source, yield_ms=0)
+        assert isinstance(await host.first(number), Yielded)
+        items: list[str] = []
+        response = await host.wait(cell)
+        items += texts(response)
+        assert isinstance(response, Yielded)  # early: long before the minute is over
+        while not isinstance(response, Result):
+            if any(map(is_call, host.messages)):
+                await answer(host, await host.receive(is_call))
+            response = await host.wait(cell, ms=100)
+            items += texts(response)
+        assert [item.strip() for item in items] == [str(i) for i in range(40)]
+
+
+async def test_output_of_all_cells_together_leaves_each_its_share() -> None:
+    async with program("--total-output-mib", "8") as host:
+        await host.open()
+        cells = []
+        for _ in range(4):
+            number, cell = await host.start("for (let i = 0; i < 12; i++) text('x'.repeat(1e6))", yield_ms=0)
+            await host.first(number)
+            cells.append(cell)
+        assert texts(await host.run("text(1)")) == ["1"]
+        for cell in cells:
+            taken, response = 0, None
+            while not isinstance(response, Result):
+                response = await host.wait(cell)
+                taken += sum(map(len, texts(response)))
+            assert taken == 12_000_000
+
+
+@pytest.mark.parametrize("text", [r"\u0001", "x", "é€", "😀"])
+async def test_what_takes_more_than_a_frame_comes_in_several_answers(text: str) -> None:
+    async with program() as host:
+        await host.open()
+        result = await host.run(f"for (let i = 0; i < 25; i++) text('{text}'.repeat(1e6)); text('end')")
+        assert result.error_text is None
+        assert len(result.content_items) == 26
+        assert all(item == texts(result)[0] for item in texts(result)[:25])
+
+
+async def test_a_long_error_text_is_cut() -> None:
+    async with program() as host:
+        await host.open()
+        result = await host.run("throw 'x'.repeat(5e6)")
+        assert result.error_text is not None
+        assert len(result.error_text) < 1.1e6
+        assert result.error_text.endswith("x… (3951424 more characters)")
+
+
+@pytest.mark.parametrize(
+    "source", ["text('x'.repeat(1000) + i)", "text('')", "text('ab')", "text('é€'.repeat(500000))"]
+)
+@pytest.mark.parametrize("observed", [True, False])
+async def test_a_host_stays_small_through_an_endless_flood(source: str, observed: bool) -> None:
+    async with program() as host:
+        await host.open()
+        number, cell = await host.start(f"for (let i = 0; ; i++) {source}", yield_ms=0)
+        await host.first(number)
+        with trio.move_on_after(0.7):
+            while observed:
+                await host.wait(cell, ms=100)
+            await trio.sleep_forever()
+        assert host.peak_resident_mib() < 150
+
+
+async def test_a_client_that_reads_nothing_makes_cells_wait() -> None:
+    async with program("--queue-mib", "1") as host:
+        await host.open()
+        await host.start("for (;;) notify('x'.repeat(100_000))")
+        assert [pid for pid in host.runtimes() if await waits_in_write(pid)]
+        assert host.process.poll() is None
+        assert host.peak_resident_mib() < 60
+
+
+async def test_a_client_that_reads_nothing_and_asks_for_ever_more_counts_as_lost() -> None:
+    async with program("--unread-mib", "1") as host:
+        await host.open()
+        number, cell = await host.start("text('x'.repeat(3e6)); await new Promise(() => {})", yield_ms=0)
+        await host.first(number)
+        request = OperationRequest(host.connection.next_request_id(), Wait("s", WaitRequest(cell, 100)))
+        await host.stdin.send_all(host.connection.send(request))
+        assert await host.ended() == ExitStatus.LOST_CLIENT
+    assert b"it leaves 300" in host.stderr
+
+
+async def test_spare_runtimes() -> None:
+    async with program("--spares", "5") as host:
+        await until(lambda: len(host.runtimes()) == 5)
+    async with program("--spares", "0") as host:
+        await host.open()
+        assert texts(await host.run("text(1)")) == ["1"]
+        await until(lambda: host.runtimes() == [])
