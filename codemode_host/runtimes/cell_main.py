@@ -23,6 +23,10 @@ _pack = link.HEADER.pack
 _unpack_end = int.from_bytes
 
 
+IDLE_MS = 10
+"""A runtime that has waited for so many milliseconds uses the time. One that is needed sooner is better off without."""
+
+
 class _Cell:
     """The state that `emit` needs; one a process."""
 
@@ -65,25 +69,19 @@ def emit(kind: str, text: str) -> None:
         _panic()
 
 
-def prepare(realm: Realm, fd: int) -> None:
-    """Have the pages that every script needs, unless somebody waits already.
-
-    This runs a script of our own, so it comes before the output memory is shared: nobody is to read what it writes.
-    """
-    _cell.poll.register(fd, select.POLLIN)
-    if not _cell.poll.poll(0):
-        realm.prepare()
-
-
 def run(realm: Realm, fd: int, memory: memoryview) -> NoReturn:
     """Serve one script. Does not return."""
     try:
         _cell.fd, _cell.memory = fd, memory
+        _cell.poll.register(fd, select.POLLIN)
+        if not _cell.poll.poll(IDLE_MS):
+            realm.prepare()  # nobody waits: have the pages that every script needs, for whoever comes
         while (frame := _take_frame()) is None:
             _fill()
         kind, payload = frame
         if kind != link.START:
             raise AssertionError(f"the host sent kind {kind} before the start")
+        memory[link.STARTED] = 1
         _start(realm, payload)
         _loop(realm)
     except MemoryError:

@@ -69,7 +69,10 @@ START_LENGTHS = Struct("<III")
 
 OUTPUT_BYTES = 1024 * 1024
 OUTPUT_START = 8
-"""Offset of the first record; the bytes before it hold END (u32, little-endian) and a reserved word."""
+"""Offset of the first record; before it are END (u32, little-endian), `STARTED`, and three bytes that are unused."""
+
+STARTED = 4
+"""Offset of a byte that is 1 once the script runs: what a runtime has written before is its own rehearsal."""
 
 RECORD_LENGTH_MASK = 0x0FFF_FFFF
 RECORD_KIND_SHIFT = 28

@@ -53,6 +53,8 @@ class OutputReader:
     @property
     def written(self) -> int:
         """How far the cell says that it has written, right now."""
+        if not self._memory[link.STARTED]:
+            return link.OUTPUT_START
         return int.from_bytes(self._memory[:4], "little") or link.OUTPUT_START
 
     def rewind(self) -> None:

@@ -287,7 +287,8 @@ class RuntimePool:
         for runtime in self._alive.values():
             runtime.ended(RuntimeExit(-signal.SIGKILL))
         self._alive.clear()
-        self._waiting.clear()
+        while self._waiting:
+            self._waiting.popleft().close()
         self._none_alive.set()
         if failed:
             how = describe_status(status)

@@ -185,7 +185,7 @@ class Zygote:
             engine = load(self._options)
             realm = Realm(engine, cell_main.emit, self._memory.view)
             self._confinement.apply_inherited()
-        cell_main.prepare(realm, CONTROL_FD)
+        _schedule(os.SCHED_OTHER)
         self._memory.share(memory_fd)
         os.close(memory_fd)
         self._confinement.apply_own(parent)
@@ -232,6 +232,14 @@ def _volunteer_for_the_kernel() -> None:
         pass
 
 
+def _schedule(policy: int) -> None:
+    """Forking ahead of need, and preparing what was forked, is not to interrupt those who answer somebody right now."""
+    try:  # noqa: SIM105 see the imports
+        os.sched_setscheduler(0, policy, os.sched_param(0))
+    except OSError:
+        pass  # where that is not allowed, things are merely slower
+
+
 def main() -> None:
     """Entry point of the zygote's process."""
     settings = Settings(sys.argv[1:])
@@ -240,6 +248,7 @@ def main() -> None:
     if os.getppid() != settings.parent:
         os._exit(0)
     _volunteer_for_the_kernel()
+    _schedule(os.SCHED_BATCH)
     # Nothing that was open in the host's parent belongs here, nor in a cell.
     os.closerange(CONTROL_FD + 1, 1 << 20)
     libc.signal(_SIGINT, ctypes.c_void_p(_SIG_IGN))

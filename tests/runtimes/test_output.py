@@ -19,6 +19,7 @@ class Writer:
 
     def __init__(self) -> None:
         self.memory = mmap.mmap(-1, link.OUTPUT_BYTES)
+        self.memory[link.STARTED] = 1
         self.at = link.OUTPUT_START
 
     def record(self, kind: int, data: bytes, *, more: bool = False) -> int:
@@ -105,6 +106,14 @@ def test_a_record_that_cannot_be_decoded_is_a_broken_link(kind: int, data: bytes
 def test_an_end_outside_the_memory_is_a_broken_link() -> None:
     with pytest.raises(LinkError, match="written up to"):
         OutputReader(Writer().memory).take(link.OUTPUT_BYTES + 1)
+
+
+def test_what_was_written_before_the_script_ran_is_nobodys() -> None:
+    writer = Writer()
+    reader = OutputReader(writer.memory)
+    writer.memory[link.STARTED] = 0
+    writer.text("a rehearsal")
+    assert reader.take(reader.written) == []
 
 
 def test_an_end_that_was_read_already_is_an_old_one() -> None:
