@@ -22,6 +22,9 @@ from .limits import MIB, Limits
 from .runtimes.pool import PoolClosedError, RuntimePool
 from .supervision import ExitStatus, Failure
 
+WORTH_GIVING_BACK_BYTES = 8 * MIB
+"""After so much output was held at a time, what is free again is given back to the system."""
+
 OUTPUT_SHARE_BYTES = 4 * MIB
 """So much output each cell may hold, however much all of them hold together."""
 
@@ -36,6 +39,7 @@ class SessionOwner(ABC):
         self.pool: RuntimePool
         self.nursery: trio.Nursery
         self._output_held = 0
+        self._output_peak = 0
         self._held_back: dict[Cell, None] = {}
 
     @abstractmethod
@@ -60,10 +64,23 @@ class SessionOwner(ABC):
     def output_changed(self, bytes_more: int) -> None:
         """A cell holds so much more output, or less."""
         self._output_held += bytes_more
+        self._output_peak = max(self._output_peak, self._output_held)
+        if self._output_held == 0 and self._output_peak > WORTH_GIVING_BACK_BYTES:
+            self._output_peak = 0
+            self.nursery.start_soon(_give_back_memory)
         if bytes_more < 0 and self._held_back and self._output_held <= self.limits.total_output_bytes:
             held_back, self._held_back = self._held_back, {}
             for cell in held_back:
                 cell.room_again()
+
+
+async def _give_back_memory() -> None:
+    """Where the C library keeps what was freed, and can be asked not to."""
+    import ctypes
+
+    await trio.lowlevel.checkpoint()
+    if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)
 
 
 class CellSession:
