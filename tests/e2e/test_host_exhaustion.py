@@ -14,8 +14,8 @@ from codemode_client import CodeModeProvider, Session
 from codemode_protocol.values import ExecuteRequest, InputText, Result, RuntimeResponse, ToolInvocation, WaitRequest
 from tests.client.recorder import Recorder, definition, forever
 
-MEMORY = "cell exceeded its memory limit of 96 MiB"
-COMMAND = [sys.executable, "-m", "codemode_host", "--memory-mib", "96"]
+MEMORY = "cell exceeded its memory limit of 64 MiB"
+COMMAND = [sys.executable, "-m", "codemode_host", "--memory-mib", "64"]
 
 FILLS_ITS_MEMORY = {
     "heap": "const a = []; for (;;) a.push({ x: [1, 2, 3], y: {} })",
@@ -107,7 +107,7 @@ async def culprit(source: str, *, terminate_after: float | None = None) -> tuple
         with trio.fail_after(5):
             while bystander.rounds <= rounds:  # noqa: ASYNC110 it goes on
                 await trio.sleep(0.01)
-        assert bystander.slowest < 2.0
+        assert bystander.slowest < 3.0  # on a machine that has much else to do
         assert session.generation == quiet.generation == 1
         nursery.cancel_scope.cancel()
     return response, took

@@ -83,9 +83,12 @@ async def test_tools_that_fail_reject_and_those_of_a_closed_cell_are_cancelled()
 
 async def test_waiting_and_terminating() -> None:
     async with InProcessSessionProvider() as provider:
-        session = await provider.open_session(Recorder())
-        cell = await session.execute(ExecuteRequest("call", [], LOOP, 0))
+        recorder = Recorder()
+        session = await provider.open_session(recorder)
+        source = "text('before'); notify('on'); while (true) {}"
+        cell = await session.execute(ExecuteRequest("call", [], source, 0))
         assert isinstance(await cell.initial_response(), Yielded)
+        await recorder.until(lambda: recorder.notifications)
         with trio.move_on_after(0.05):
             await session.wait(WaitRequest(cell.cell_id, 60_000))
         outcome = await session.terminate(cell.cell_id)
