@@ -76,7 +76,7 @@ class InProcessSessionProvider(SessionOwner):
         assert self._manager is not None
         with trio.CancelScope(shield=True):
             await self.aclose()
-        # The caller's own exception passes by the nursery, which would wrap it; a cancellation may be the nursery's own.
+        # The caller's exception passes by the nursery, which would wrap it: a cancellation may be the nursery's own.
         if isinstance(error, trio.Cancelled) or (
             isinstance(error, BaseExceptionGroup) and error.subgroup(trio.Cancelled) is not None
         ):

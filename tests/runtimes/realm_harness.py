@@ -21,6 +21,7 @@ from typing import Any
 sys.path.insert(0, sys.argv[1])
 
 from codemode_host.runtimes.engine import EngineError, EngineOptions, load, preload, self_check
+from codemode_host.runtimes.link import EXIT_OUT_OF_MEMORY
 from codemode_host.runtimes.realm import Realm
 
 OUTPUT_BYTES = 1 << 20
@@ -165,6 +166,8 @@ def main() -> None:
                 sys.path.clear()
                 resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
                 cell.run(realm, scenario)
+            except MemoryError:
+                os._exit(EXIT_OUT_OF_MEMORY)  # as a cell's process does
             except BaseException as error:
                 cell.send({"harness": repr(error)})
         os.close(write)
