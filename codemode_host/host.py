@@ -56,7 +56,7 @@ from .calls import Call
 from .cell import Cell, CellRequestError
 from .channel import Channel
 from .limits import Limits
-from .runtimes.pool import RuntimePool
+from .runtimes.pool import PoolClosedError, RuntimePool
 from .runtimes.spawn import ZygoteProcess
 from .session import CellSession, SessionOwner, observation_time
 from .supervision import ExitStatus, Failure, HostStopped
@@ -221,6 +221,8 @@ class Host(SessionOwner):
             return
         try:
             cell = session.execute(request)
+        except PoolClosedError:
+            return  # the host is about to stop, and the loss of it is the answer
         except CellRequestError as error:
             self._refuse(request_id, str(error))
             return

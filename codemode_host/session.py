@@ -19,11 +19,14 @@ from codemode_protocol.values import DEFAULT_YIELD_TIME_MS, ExecuteRequest, Outc
 from .calls import Outlet
 from .cell import Cell, CellRequestError, State, live, missing
 from .limits import MIB, Limits
-from .runtimes.pool import PoolClosedError, RuntimePool
+from .runtimes.pool import RuntimePool
 from .supervision import ExitStatus, Failure
 
 WORTH_GIVING_BACK_BYTES = 8 * MIB
 """After so much output was held at a time, what is free again is given back to the system."""
+
+GIVE_BACK_SECONDS = 2.0
+"""And otherwise when no cell is left, but no more often than this."""
 
 OUTPUT_SHARE_BYTES = 4 * MIB
 """So much output each cell may hold, however much all of them hold together."""
@@ -40,6 +43,7 @@ class SessionOwner(ABC):
         self.nursery: trio.Nursery
         self._output_held = 0
         self._output_peak = 0
+        self._trimmed = 0.0
         self._held_back: dict[Cell, None] = {}
 
     @abstractmethod
@@ -54,6 +58,17 @@ class SessionOwner(ABC):
     def failed(self, failure: Failure) -> None:
         """The policy for a failure: raise HostStopped, or come back and let the cell concerned fail alone."""
 
+    def cell_closed(self) -> None:
+        """There is one cell less."""
+        self.cells -= 1
+        if self.cells == 0 and trio.current_time() > self._trimmed + GIVE_BACK_SECONDS:
+            self._give_back_memory()
+
+    def _give_back_memory(self) -> None:
+        self._output_peak = 0
+        self._trimmed = trio.current_time()
+        self.nursery.start_soon(_trim)
+
     def room_for_output(self, cell: Cell) -> int:
         """How much a cell whose output memory is full may hold and go on; it is told when that changes."""
         if self._output_held <= self.limits.total_output_bytes:
@@ -66,15 +81,14 @@ class SessionOwner(ABC):
         self._output_held += bytes_more
         self._output_peak = max(self._output_peak, self._output_held)
         if self._output_held == 0 and self._output_peak > WORTH_GIVING_BACK_BYTES:
-            self._output_peak = 0
-            self.nursery.start_soon(_give_back_memory)
+            self._give_back_memory()
         if bytes_more < 0 and self._held_back and self._output_held <= self.limits.total_output_bytes:
             held_back, self._held_back = self._held_back, {}
             for cell in held_back:
                 cell.room_again()
 
 
-async def _give_back_memory() -> None:
+async def _trim() -> None:
     """Where the C library keeps what was freed, and can be asked not to."""
     import ctypes
 
@@ -103,14 +117,15 @@ class CellSession:
     def execute(self, request: ExecuteRequest) -> Cell:
         """Start a cell. Says nothing yet; call its `observe` with the request's yield time.
 
-        Raises CellRequestError when the request cannot be met; no number is used up then.
+        Raises CellRequestError when the request cannot be met, no number is used up then; PoolClosedError when nothing
+        can be run any more.
         """
         source = self._checked_source(request)
         try:
             tools = javascript_tools(request.enabled_tools)
             runtime = self._owner.pool.take()
             cell_id = self._cell_ids.allocate()
-        except (ToolNameConflictError, PoolClosedError) as error:
+        except ToolNameConflictError as error:
             raise CellRequestError(str(error)) from error
         except OSError as error:
             raise CellRequestError(f"no process can be started for the cell: {error.strerror}") from error
@@ -185,7 +200,7 @@ class CellSession:
 
     def cell_closed(self, cell: Cell) -> None:
         del self.cells[cell.id]
-        self._owner.cells -= 1
+        self._owner.cell_closed()
         self.outlet.cell_closed(cell.id)
         self._check_empty()
 

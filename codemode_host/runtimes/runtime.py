@@ -102,6 +102,8 @@ class Runtime:
         with contextlib.suppress(trio.ClosedResourceError):
             while self._unsent:
                 await trio.lowlevel.wait_writable(self._socket)
+                if not self._unsent:
+                    return  # closed in the very turn in which there was room
                 before = self._unsent[0]
                 view = self._send_now(before)
                 self.unread -= len(before) - len(view)
