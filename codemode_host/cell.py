@@ -21,14 +21,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import trio
-from msgspec import Struct
 
 from codemode_protocol.values import (
     ContentItem,
     ExecuteRequest,
-    LiveCell,
-    MissingCell,
-    Outcome,
     Result,
     RuntimeResponse,
     Terminated,
@@ -37,6 +33,7 @@ from codemode_protocol.values import (
     Yielded,
 )
 
+from .answers import CellRequestError, Done, Observer, done_decoder
 from .buffer import OutputBuffer
 from .calls import Call, NestingError, checked_json
 from .limits import MIB
@@ -66,26 +63,6 @@ class State(Enum):
     CLOSED = "closed"
 
 
-class CellRequestError(Exception):
-    """A request about a cell cannot be met; the message is for the caller."""
-
-
-class _Done(Struct, forbid_unknown_fields=True):
-    error: str | None
-    stored: dict[str, str]
-
-
-_done_decoder = msgspec.json.Decoder(_Done)
-
-
-class _Observer:
-    __slots__ = ("answer", "since")
-
-    def __init__(self, answer: Callable[[RuntimeResponse], None]) -> None:
-        self.answer = answer
-        self.since = time.perf_counter_ns()
-
-
 class Cell:
     """A script that runs, or has run and not yet been asked for its result."""
 
@@ -98,14 +75,14 @@ class Cell:
         self._tools: list[ToolDefinition] = request.enabled_tools
         self._output = OutputBuffer(runtime.output)
         self._held_back = False
-        self._observer: _Observer | None = None
+        self._observer: Observer | None = None
         self._deadline = inf
         self._scope: trio.CancelScope | None = None
         self._calls: dict[Call, None] = {}
         self._notifications = 0
-        self._done: _Done | None = None
+        self._done: Done | None = None
         self._done_at = 0
-        self._terminator: _Observer | None = None
+        self._terminator: Observer | None = None
         self._fate: str | None = None
         self._wake = trio.Event()
 
@@ -118,7 +95,7 @@ class Cell:
         """
         if self._observer is not None:
             raise CellRequestError(f"exec cell {self.id} already has an active observer")
-        self._observer = _Observer(answer)
+        self._observer = Observer(answer)
         if self.state is State.COMPLETED:
             self._deliver()
         elif (yield_time_ms == 0 or self._held_back) and self.state is State.RUNNING:
@@ -150,7 +127,7 @@ class Cell:
         if self.state is State.TERMINATING:
             raise CellRequestError(f"exec cell {self.id} is already terminating")
         if answer is not None:
-            self._terminator = _Observer(answer)
+            self._terminator = Observer(answer)
         if self.state is State.COMPLETED:
             if answer is not None:
                 self._observer, self._terminator = self._terminator, None
@@ -337,7 +314,7 @@ class Cell:
 
     def _ended(self, frame: Frame) -> None:
         try:
-            done = _done_decoder.decode(frame.payload)
+            done = done_decoder.decode(frame.payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise LinkError(f"a malformed end: {error}") from error
         if not self._collect(frame.end):
@@ -349,7 +326,7 @@ class Cell:
             done.error = f"{done.error[:ERROR_TEXT_LENGTH]}… ({cut} more characters)"
         self._drain(done)
 
-    def _drain(self, done: _Done) -> None:
+    def _drain(self, done: Done) -> None:
         self._done = done
         self.state = State.DRAINING
         self._set_deadline(inf)
@@ -383,7 +360,7 @@ class Cell:
         elif self.state is State.RUNNING:
             text = self._fate or limit_met(ending, self._session.limits, self._runtime.own_words())
             if text is not None:
-                self._drain(_Done(text, {}))
+                self._drain(Done(text, {}))
             else:
                 self._broken(f"a runtime ended: {describe_ending(ending)}")
 
@@ -399,7 +376,7 @@ class Cell:
         if self.state is State.TERMINATING:
             self._terminated()
         elif self.state is State.RUNNING:
-            self._drain(_Done("engine panic: the cell's runtime is lost", {}))
+            self._drain(Done("engine panic: the cell's runtime is lost", {}))
 
     def _terminated(self) -> None:
         self._cancel_calls()
@@ -421,7 +398,7 @@ class Cell:
             self._session.outlet.cancel(call)
         self._calls.clear()
 
-    def _take_observer(self) -> _Observer:
+    def _take_observer(self) -> Observer:
         observer = self._observer
         assert observer is not None
         self._observer = None
@@ -432,12 +409,3 @@ class Cell:
         self._deadline = deadline
         if self._scope is not None:
             self._scope.deadline = deadline
-
-
-def live(response: RuntimeResponse) -> Outcome:
-    return LiveCell(response)
-
-
-def missing(cell_id: str) -> Outcome:
-    """The outcome for a cell that is not there, or no more."""
-    return MissingCell(Result(cell_id, [], f"exec cell {cell_id} not found", 0, 0))

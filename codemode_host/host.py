@@ -52,8 +52,9 @@ from codemode_protocol.values import (
     ToolInvocation,
 )
 
+from .answers import CellRequestError
 from .calls import Call
-from .cell import Cell, CellRequestError
+from .cell import Cell
 from .channel import Channel
 from .limits import Limits
 from .runtimes.pool import PoolClosedError, RuntimePool

@@ -32,8 +32,9 @@ from codemode_protocol.values import (
     WaitRequest,
 )
 
+from .answers import CellRequestError
 from .calls import Call, NestingError, checked_json
-from .cell import Cell, CellRequestError
+from .cell import Cell
 from .limits import Limits
 from .runtimes.pool import RuntimePool
 from .runtimes.spawn import ZygoteOptions, spawn_zygote

@@ -16,8 +16,9 @@ from codemode_protocol.ids import CellIds
 from codemode_protocol.tools import ToolNameConflictError, javascript_tools
 from codemode_protocol.values import DEFAULT_YIELD_TIME_MS, ExecuteRequest, Outcome, RuntimeResponse
 
+from .answers import CellRequestError, live, missing
 from .calls import Outlet
-from .cell import Cell, CellRequestError, State, live, missing
+from .cell import Cell, State
 from .limits import MIB, Limits
 from .runtimes.pool import RuntimePool
 from .supervision import ExitStatus, Failure
