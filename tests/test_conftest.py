@@ -77,8 +77,8 @@ def test_descriptors_and_children_left_behind_fail_the_test_that_left_them(tmp_p
     printed = run(tmp_path, "e2e", LEAVES_THINGS)
     assert "2 passed, 1 error" in printed
     assert "ERROR at teardown of test_that_leaves " in printed
-    left = printed.partition("left behind by this test:\n")[2].splitlines()
-    assert [line.split()[0] for line in left[:4]] == ["descriptor", "descriptor", "child", "child"]
+    left = printed.partition("left behind by this test:\n")[2].splitlines()[:4]
+    assert [line.split()[0] for line in left] == ["descriptor", "descriptor", "child", "child"]
     assert sum("sleep 60" in line for line in left) == 1
     assert sum("was not reaped" in line for line in left) == 1
 
