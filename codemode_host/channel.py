@@ -18,7 +18,8 @@ from .limits import Limits
 from .recorder import Recorder
 from .supervision import ExitStatus, Failure, HostStopped
 
-READ_BYTES = 1 << 18
+SMALL_READ, LARGE_READ = 1 << 16, 1 << 20
+"""How much to read at once: little, because the buffer for much costs more than a message; much while there is much."""
 _PIECES = 512  # of one write; the kernel takes 1024
 
 
@@ -33,6 +34,7 @@ class Channel:
         self._queue: deque[bytes | bytearray | memoryview] = deque()
         self._queued = 0
         self._writing = False
+        self._read_size = SMALL_READ
         self._room = trio.Event()
 
     async def read(self) -> bytes:
@@ -44,9 +46,10 @@ class Channel:
                 raise
             await trio.lowlevel.checkpoint()
         try:
-            data = os.read(self._read_fd, READ_BYTES)
+            data = os.read(self._read_fd, self._read_size)
         except OSError as error:
             raise _lost(f"cannot read from it: {error.strerror}") from error
+        self._read_size = LARGE_READ if len(data) == self._read_size else SMALL_READ
         if self._recorder is not None:
             self._recorder.heard(data)
         return data

@@ -160,7 +160,7 @@ def _take_frame() -> tuple[int, bytes] | None:
 
 
 def _fill() -> None:
-    data = os.read(_cell.fd, 1 << 18)
+    data = os.read(_cell.fd, 1 << 16)
     if not data:
         os._exit(0)  # the host is gone
     _cell.buffer += data

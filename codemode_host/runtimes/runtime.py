@@ -18,6 +18,9 @@ from .output import LinkError, OutputReader
 if TYPE_CHECKING:
     from .pool import RuntimePool
 
+READ_BYTES = 1 << 16
+"""How much of a link to read at once. The buffer for more would cost more than most of what is read."""
+
 
 class RuntimeExit(Struct, frozen=True):
     """How a runtime's process ended.
@@ -118,7 +121,7 @@ class Runtime:
     def receive(self) -> list[Frame] | None:
         """The frames that have arrived, without waiting; None at the end of the link. Raises LinkError."""
         try:
-            data = self._socket.recv(1 << 18)
+            data = self._socket.recv(READ_BYTES)
         except BlockingIOError:
             return []
         except ConnectionResetError:
