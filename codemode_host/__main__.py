@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import os
 import resource
 import stat
@@ -16,6 +17,9 @@ from collections.abc import Iterator, Sequence
 from .limits import Limits, add_flags, from_options
 from .runtimes.spawn import ZygoteOptions, ZygoteProcess, adopt_orphans, reap_orphans, spawn_zygote
 from .version import VERSION
+
+PIPE_BYTES = 1024 * 1024
+"""What a pipe to or from the client should hold: a large answer then takes few turns."""
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -105,6 +109,9 @@ def protected_streams() -> Iterator[tuple[int, int]]:
     was_blocking = os.get_blocking(write_fd)
     if waits:
         os.set_blocking(write_fd, False)
+    for fd in (read_fd, write_fd):
+        with contextlib.suppress(OSError):  # no pipe, or the user has too many of this size
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     try:
         yield read_fd, write_fd
     finally:
