@@ -14,7 +14,7 @@ from typing import Any, Protocol, TextIO
 import msgspec
 import trio
 
-from codemode_protocol.errors import CodeModeError, HostError, RequestFailedError
+from codemode_protocol.errors import CodeModeError, HostError, RequestFailedError, first_cause
 from codemode_protocol.source import ExecSource, parse_source
 from codemode_protocol.values import (
     ContentItem,
@@ -137,9 +137,9 @@ def run_command(options: argparse.Namespace) -> int:
     try:
         status = trio.run(run_source, source, toolbox, display, yield_ms, command)
     except* HostError as group:
-        sys.stderr.write(f"codemode run: {_first(group)}\n")
+        sys.stderr.write(f"codemode run: {first_cause(group)}\n")
     except* RequestFailedError as group:
-        sys.stderr.write(f"codemode run: {_first(group)}\n")
+        sys.stderr.write(f"codemode run: {first_cause(group)}\n")
         status = ExitStatus.SCRIPT_ERROR
     except* KeyboardInterrupt:
         sys.stderr.write("interrupted: the cell was stopped\n")
@@ -212,10 +212,3 @@ def as_toolbox(spec: str, target: object) -> Toolbox:
             raise UsageError(f"--tools {spec}: {candidate!r} is no function; give a Toolbox or functions")
         functions.append(candidate)
     return Toolbox(functions)
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

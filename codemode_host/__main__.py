@@ -125,7 +125,7 @@ def serve(options: argparse.Namespace, limits: Limits, zygote: ZygoteProcess, re
     import trio
 
     from codemode_protocol.connection import HostConnection
-    from codemode_protocol.errors import RemoteProtocolError
+    from codemode_protocol.errors import RemoteProtocolError, first_cause
 
     from .channel import Channel
     from .host import Host
@@ -149,9 +149,9 @@ def serve(options: argparse.Namespace, limits: Limits, zygote: ZygoteProcess, re
         trio.run(host.serve)
     except* RemoteProtocolError as group:
         status = ExitStatus.MALFORMED_INPUT
-        report(f"codemode-host: {first(group)}")
+        report(f"codemode-host: {first_cause(group)}")
     except* HostStopped as group:
-        stopped = first(group)
+        stopped = first_cause(group)
         assert isinstance(stopped, HostStopped)
         failure = host.failure or stopped.failure
     except* KeyboardInterrupt:
@@ -159,21 +159,13 @@ def serve(options: argparse.Namespace, limits: Limits, zygote: ZygoteProcess, re
     except* Exception as group:  # noqa: BLE001 reported, with a status of its own
         if options.log_level == "debug":
             sys.excepthook(type(group), group, group.__traceback__)
-        cause = first(group)
+        cause = first_cause(group)
         failure = Failure(ExitStatus.INTERNAL, "a task of the host failed", f"{type(cause).__name__}: {cause}")
     reap_orphans()
     if failure is not None:
         report(failure.block())
         status = failure.status
     return status
-
-
-def first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first cause in a group of exceptions."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 if __name__ == "__main__":

@@ -127,3 +127,10 @@ def describe_exit_status(status: int) -> str:
         return f"killed by {signal.Signals(-status).name}"
     except ValueError:
         return f"killed by signal {-status}"
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """The first exception in a group of them, however deep; any other exception as it is."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -18,6 +18,7 @@ from codemode_protocol.errors import (
     StaleCellError,
     ToolError,
     describe_exit_status,
+    first_cause,
 )
 
 
@@ -69,3 +70,9 @@ def test_there_are_two_families() -> None:
     for error in (RequestFailedError, StaleCellError, SessionClosedError, ToolError, HostError):
         assert issubclass(error, CodeModeError)
         assert not issubclass(error, ProtocolError)
+
+
+def test_the_first_cause_is_found_in_nested_groups() -> None:
+    first, second = ValueError("first"), KeyError("second")
+    assert first_cause(ExceptionGroup("outer", [ExceptionGroup("inner", [first, second]), second])) is first
+    assert first_cause(first) is first
