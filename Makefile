@@ -67,6 +67,7 @@ lock: setup ## pin the newest versions that pyproject.toml allows, with hashes
 	$(UV_COMPILE) pyproject.toml --group dev --output-file requirements/dev.txt
 	$(UV_COMPILE) pyproject.toml --constraint requirements/dev.txt --output-file requirements/runtime.txt
 	$(UV_COMPILE) --constraint requirements/dev.txt --group bench --output-file requirements/bench.txt
+	$(UV_COMPILE) --constraint requirements/dev.txt --group docs --output-file requirements/docs.txt
 
 build: setup ## sdist and wheel in dist/
 	$(RUN)/python -m hatchling build
