@@ -36,6 +36,8 @@ class _Cell:
         self.memory = memoryview(b"")
         self.buffer = bytearray()
         self.timers: list[tuple[float, int]] = []
+        """A heap of when and which. A cleared one stays until it is due, or until every second one is cleared."""
+        self.cleared: set[int] = set()
 
 
 _cell = _Cell()
@@ -54,6 +56,8 @@ def emit(kind: str, text: str) -> None:
         elif kind == "timer":
             number, delay = text.split(" ")
             heapq.heappush(_cell.timers, (time.monotonic() + int(delay) / 1000, int(number)))
+        elif kind == "clear":
+            _clear_timers(text)
         elif kind == "yield":
             _send(link.YIELD, b"")
         elif kind == "flush":
@@ -118,11 +122,22 @@ def _loop(realm: Realm) -> NoReturn:
             if poll.poll(remaining * 1000 + 0.999):
                 _fill()
         if frame is None:
-            realm.fire(heapq.heappop(timers)[1])
+            _, number = heapq.heappop(timers)
+            _cell.cleared.discard(number)
+            realm.fire(number)
         elif frame[0] == link.SETTLE:
             realm.settle(frame[1])
         else:
             raise AssertionError(f"the host sent kind {frame[0]}")
+
+
+def _clear_timers(numbers: str) -> None:
+    timers, cleared = _cell.timers, _cell.cleared
+    cleared.update(map(int, numbers.split(" ")))
+    if 2 * len(cleared) > len(timers):
+        timers[:] = [timer for timer in timers if timer[1] not in cleared]
+        heapq.heapify(timers)
+        cleared.clear()
 
 
 def _finish(result: str) -> NoReturn:

@@ -276,6 +276,7 @@
 
   // Timers
   const timers = { __proto__: null };
+  let cleared = "", clearedCount = 0;
   let lastTimer = 0;
 
   // Images, sounds and the blocks of MCP. A block is looked at as JSON, which is what it came as: reading that runs nothing.
@@ -486,7 +487,14 @@
       } catch {
         throw "clearTimeout expects a numeric timeout id";
       }
+      if (timers[number] === undefined) return;
       delete timers[number];
+      // Many in one call, which leaves some 200 bytes behind.
+      cleared = cleared === "" ? "" + number : cleared + " " + number;
+      if (++clearedCount < 500) return;
+      emit("clear", cleared);
+      cleared = "";
+      clearedCount = 0;
     },
     setTimeout: function (callback, delay) {
       if (typeof callback !== "function") throw "setTimeout expects a function callback";

@@ -138,6 +138,12 @@ async def test_a_cell_that_never_ends_can_be_ended(what: str) -> None:
     assert not isinstance(response, Result) or response.error_text == MEMORY
 
 
+async def test_timers_that_were_cleared_take_no_memory() -> None:
+    source = "for (let i = 0; i < 250_000; i++) clearTimeout(setTimeout(() => {}, 1e9)); text('done')"
+    async with CodeModeProvider(COMMAND) as provider, provider.session(Recorder()) as session:
+        assert (await session.run(source)).content_items == [InputText("done")]
+
+
 async def test_the_default_memory_is_met_in_time() -> None:
     async with CodeModeProvider() as provider, provider.session(Recorder()) as session:
         started = time.monotonic()

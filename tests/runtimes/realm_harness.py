@@ -58,7 +58,7 @@ class Cell:
         elif kind == "exit":
             self.finish(text)
         else:
-            assert kind in ("call", "notify", "yield"), kind
+            assert kind in ("call", "clear", "notify", "yield"), kind
             self.events.append([kind, text])
             if kind == "call":
                 self.calls.append(text)
