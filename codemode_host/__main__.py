@@ -72,6 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         zygote = spawn_zygote(zygote_options)
     except (OSError, ModuleNotFoundError) as error:
+        from .stderr import report
+
         report(f"codemode-host: refused to start\n  cause: {error}")
         return 78  # ExitStatus.REFUSED, which is not worth its imports here
     adopt_orphans()
@@ -84,13 +86,6 @@ def use_all_descriptors() -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def report(text: str) -> None:
-    """Tell whoever reads standard error, if anybody does."""
-    with contextlib.suppress(OSError):
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()
 
 
 @contextlib.contextmanager
@@ -130,10 +125,11 @@ def serve(options: argparse.Namespace, limits: Limits, zygote: ZygoteProcess, re
     from .channel import Channel
     from .host import Host
     from .recorder import Recorder
+    from .stderr import StderrHandler, report
     from .supervision import ExitStatus, Failure, HostStopped, watch_kernel
 
     logging.basicConfig(
-        level=options.log_level.upper(), stream=sys.stderr, format="codemode-host: %(levelname)s: %(message)s"
+        level=options.log_level.upper(), handlers=[StderrHandler()], format="codemode-host: %(levelname)s: %(message)s"
     )
     if options.confinement == "off":
         logging.getLogger("codemode_host").warning("cells run without a system call filter (--confinement off)")

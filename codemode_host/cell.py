@@ -34,7 +34,7 @@ from codemode_protocol.values import (
 )
 
 from .answers import CellRequestError, Done, Observer, done_decoder
-from .buffer import OutputBuffer
+from .buffer import MAX_ITEM_JSON_BYTES, OutputBuffer
 from .calls import Call, NestingError, checked_json
 from .limits import MIB
 from .runtimes import link
@@ -238,6 +238,9 @@ class Cell:
             text = payload.decode()
         except UnicodeDecodeError as error:
             raise LinkError(f"a malformed notification: {error}") from error
+        if len(payload) > MAX_ITEM_JSON_BYTES // 6 and len(msgspec.json.encode(text)) > MAX_ITEM_JSON_BYTES:
+            self._doom(f"a notification takes more than {MAX_ITEM_JSON_BYTES} bytes as JSON")
+            return
         call = Call(self, None)
         self._calls[call] = None
         self._notifications += 1

@@ -84,7 +84,7 @@ class _SessionOutlet:
         try:
             host.say(DelegateRequest(call.handle, self._session_id, request))
         except MessageTooLargeError as error:
-            logger.warning("session %s cell %s: a call was dropped: %s", self._session_id, call.cell.id, error)
+            logger.warning("session %s cell %s: a tool call was refused: %s", self._session_id, call.cell.id, error)
             call.reject(str(error))
         else:
             host.calls[call.handle] = call

@@ -188,7 +188,9 @@ def texts(response: RuntimeResponse) -> list[str]:
 
 
 @asynccontextmanager
-async def program(*flags: str, greet: bool = True, env: dict[str, str] | None = None) -> AsyncIterator[Program]:
+async def program(
+    *flags: str, greet: bool = True, env: dict[str, str] | None = None, read_stderr: bool = True
+) -> AsyncIterator[Program]:
     process = await trio.lowlevel.open_process(
         [*COMMAND, *flags],
         stdin=subprocess.PIPE,
@@ -199,7 +201,8 @@ async def program(*flags: str, greet: bool = True, env: dict[str, str] | None = 
     host = Program(process)
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(host.read_stderr)
+            if read_stderr:
+                nursery.start_soon(host.read_stderr)
             if greet:
                 await host.greet()
             yield host

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import trio
 from codemode_host.limits import Limits
 from codemode_host.runtimes.runtime import RuntimeExit
 from codemode_host.supervision import ExitStatus, limit_met
+from codemode_protocol.values import Result
 from tests.host.program import COMMAND, Program, children, program, running, texts, until
 
 LOOP = "text('before'); notify('on'); while (true) {}"
@@ -52,6 +54,28 @@ async def test_a_runtime_that_is_killed_stops_the_host_at_once_and_loudly(name: 
     assert "session: s\n  cell: 1\n" in report
     assert "the host stops with status 70" in report
     assert "Traceback" not in report
+
+
+async def test_a_standard_error_that_nobody_reads_holds_nothing_up() -> None:
+    async with program(read_stderr=False) as host:
+        await host.open()
+        number, _ = await host.start("await tools.big('x'.repeat(68e6))", "s", "big")  # worth a line in the log
+        stderr = os.open(f"/proc/{host.pid}/fd/2", os.O_WRONLY | os.O_NONBLOCK)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(stderr, bytes(1 << 16))
+        os.close(stderr)
+        response = await host.first(number)
+        assert isinstance(response, Result)
+        assert response.error_text is not None
+        assert "67108864" in response.error_text
+        await host.start(LOOP)
+        await settle(host)
+        started = time.monotonic()
+        os.kill(host.runtimes()[0], signal.SIGSEGV)
+        assert await host.ended() == ExitStatus.ENGINE_PANIC
+        assert time.monotonic() - started < 0.5
+        await until(lambda: not host.left(), 1)
 
 
 async def test_a_spare_runtime_that_is_killed_is_a_panic_too() -> None:
