@@ -1,8 +1,33 @@
-"""The client: sessions on a host process of one's own, for trio."""
+"""The client: sessions on a host process of one's own, for trio.
 
-from codemode_client.cells import HostStartedCell as StartedCell
-from codemode_client.provider import CodeModeProvider
-from codemode_client.session import Session
-from codemode_client.toolbox import Toolbox
+What it exports is imported when it is first asked for, so that `codemode --help` does not wait for an event loop.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from codemode_client.cells import HostStartedCell as StartedCell
+    from codemode_client.provider import CodeModeProvider
+    from codemode_client.session import Session
+    from codemode_client.toolbox import Toolbox
 
 __all__ = ["CodeModeProvider", "Session", "StartedCell", "Toolbox"]
+
+_HOMES = {
+    "CodeModeProvider": "provider:CodeModeProvider",
+    "Session": "session:Session",
+    "StartedCell": "cells:HostStartedCell",
+    "Toolbox": "toolbox:Toolbox",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    value: object = getattr(import_module(f"{__name__}.{module}"), attribute)
+    globals()[name] = value
+    return value

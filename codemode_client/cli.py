@@ -1,87 +1,96 @@
-"""`codemode`: the command line."""
+"""`codemode`: the command line. Each command is a module of `codemode_client.commands`."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
-from enum import IntEnum
+from importlib import import_module
 
+from codemode_client.commands import ExitStatus, UsageError
+from codemode_protocol.errors import CodeModeError, HostError, first_cause
 
-class ExitStatus(IntEnum):
-    """What `codemode` ends with."""
-
-    OK = 0
-    SCRIPT_ERROR = 1
-    """The script failed: it threw, it did not compile, or its cell met a limit."""
-    USAGE = 2
-    """The command line, the script's file or the tools cannot be used."""
-    HOST_FAILURE = 3
-    """The host could not be started, or was lost."""
-    INTERRUPTED = 130
+# In the order of the help.
+COMMANDS = (
+    "run",
+    "replay",
+)
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="codemode", description="Run JavaScript cells that call your tools.")
+    top = argparse.ArgumentParser(
+        prog="codemode",
+        description="Run JavaScript cells that call your tools.",
+        epilog="`codemode COMMAND --help` says more, with an example.",
+    )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run = commands.add_parser(
-        "run",
-        help="run a script and show its output as it comes",
-        description="Run a script as one cell and show its output as it comes. "
-        "The exit status is 0 when it succeeded, 1 when the script failed, 2 when the command line, the file or the "
-        "tools cannot be used, 3 when the host failed, 130 after Ctrl-C.",
-        epilog="example: codemode run script.js --tools mytools:toolbox",
-    )
-    run.add_argument("file", metavar="FILE", help="the script, or - for standard input")
-    run.add_argument(
-        "--tools",
-        metavar="MODULE:OBJECT",
-        help="Python functions that the script may call: a Toolbox, a function, or a list of functions; "
-        "MODULE is looked up in the current directory first",
-    )
-    run.add_argument(
-        "--yield-ms",
-        type=milliseconds,
-        default=None,
-        metavar="N",
-        help="how often to collect output while the script runs (default: what the script's pragma says, else 200)",
-    )
-    run.add_argument("--json", action="store_true", help="print one JSON object a line instead of text")
-    run.add_argument(
-        "--host",
-        metavar="COMMAND",
-        help="the host program and its arguments (default: this environment's own host)",
-    )
-    replay = commands.add_parser(
-        "replay",
-        help="show a recorded conversation as a timed transcript",
-        description="Show a conversation that `codemode-host --record FILE` wrote down: each message with its time and "
-        "direction, and what is remarkable about it. The exit status is 0, or 2 when FILE is no recording.",
-        epilog="example: codemode run script.js --host 'codemode-host --record talk.rec'; codemode replay talk.rec",
-    )
-    replay.add_argument("file", metavar="FILE", help="the recording")
-    replay.add_argument("--full", action="store_true", help="show messages whole, however long they are")
+    for name in COMMANDS:
+        module = import_module(f"codemode_client.commands.{name}")
+        command = commands.add_parser(
+            name,
+            help=module.SUMMARY,
+            description=module.DESCRIPTION,
+            epilog=f"example: {module.EXAMPLE}",
+        )
+        module.configure(command)
+        command.set_defaults(run=module.run)
     return top
-
-
-def milliseconds(text: str) -> int:
-    """A whole number of milliseconds, zero or more."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError("must not be negative")
-    return value
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
-    options = parser().parse_args(argv)
-    if options.command == "replay":
-        from .replay import replay_command
+    try:
+        _give_missing_streams()
+        options = parser().parse_args(argv)
+    except KeyboardInterrupt:
+        return ExitStatus.INTERRUPTED
+    try:
+        status: int = options.run(options)
+        sys.stdout.flush()
+    except BaseException as raised:  # a group may hold what is meant, however deep
+        told = _tell(options.command, first_cause(raised))
+        if told is None:
+            raise
+        return told
+    return status
 
-        return replay_command(options)
-    from .run import run_command
 
-    return run_command(options)
+def _tell(command: str, cause: BaseException) -> ExitStatus | None:
+    """Say on standard error what ended a command, and give its status; None for what is a mistake in this program."""
+    status = ExitStatus.USAGE
+    if isinstance(cause, HostError):
+        status = ExitStatus.HOST_FAILURE
+    elif isinstance(cause, KeyboardInterrupt):
+        sys.stderr.write("interrupted\n")
+        return ExitStatus.INTERRUPTED
+    elif isinstance(cause, OSError):
+        _discard_output()
+        if isinstance(cause, BrokenPipeError):
+            return ExitStatus.OK  # whoever read our output has had enough
+    elif not isinstance(cause, (CodeModeError, UsageError)):
+        return None
+    sys.stderr.write(f"codemode {command}: {cause}\n")
+    return status
+
+
+def _give_missing_streams() -> None:
+    """A program may be started with its standard output or its standard error closed."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character is no reason to stop.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _discard_output() -> None:
+    """What is still buffered for standard output goes nowhere: the interpreter would fail once more to write it."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ nothing = 5
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "mytools.py").write_text(TOOLS)
+    (tmp_path / "broken.py").write_text("1 / 0\n")
     return tmp_path
 
 
@@ -62,6 +63,12 @@ def host_command(*arguments: str) -> str:
 def test_a_script_runs_and_its_output_is_shown(folder: Path) -> None:
     done = codemode(folder, "run", "-", stdin="text('hello'); text({ a: [1, 2] });")
     assert (done.returncode, done.stdout, done.stderr) == (0, 'hello\n{"a":[1,2]}\n', "")
+
+
+def test_a_script_can_be_given_as_an_argument(folder: Path) -> None:
+    done = codemode(folder, "run", "-e", "text(1); null.length")
+    assert (done.returncode, done.stdout) == (1, "1\n")
+    assert "<eval>:1:" in done.stderr
 
 
 def test_a_file_is_run_with_its_pragma(folder: Path) -> None:
@@ -119,6 +126,9 @@ def test_json_gives_one_object_a_line(folder: Path) -> None:
     ("arguments", "stdin", "complaint"),
     [
         (["run", "no-such-file.js"], "", "cannot read no-such-file.js"),
+        (["run"], "", "FILE -e/--eval is required"),
+        (["run", "-", "-e", "text(1)"], "", "not allowed with argument"),
+        (["run", "-", "--tools", "broken:x"], "text(1)", "cannot import broken: ZeroDivisionError: division by zero"),
         (["run", "-", "--tools", "mytools"], "text(1)", "MODULE:OBJECT"),
         (["run", "-", "--tools", "nomodule:x"], "text(1)", "cannot import nomodule"),
         (["run", "-", "--tools", "mytools:missing"], "text(1)", "mytools has no missing"),
@@ -145,6 +155,41 @@ def test_a_host_that_cannot_start_is_a_host_failure(folder: Path, host: str) -> 
     assert (done.returncode, done.stdout) == (3, "")
     assert "codemode run: " in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_help_waits_for_nothing_slow(folder: Path) -> None:
+    probe = "import sys, codemode_client.cli as cli; cli.parser(); print(*{'trio', 'msgspec'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_reader_who_has_had_enough_ends_it_quietly(folder: Path, more: list[str]) -> None:
+    (folder / "endless.js").write_text(
+        "for (let i = 0; ; i++) { text(i); await new Promise((go) => setTimeout(go, 1)); }"
+    )
+    with running(folder, "run", "endless.js", "--yield-ms", "20", *more) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() != ""
+        process.stdout.close()
+        assert process.wait(timeout=20) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+
+
+def test_output_that_cannot_be_written_is_said_in_one_line(folder: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "codemode_client.cli", "run", "-e", "text(1)"],
+            cwd=folder,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+    assert (done.returncode, done.stderr) == (2, "codemode run: [Errno 28] No space left on device\n")
 
 
 def processes_mentioning(marker: str) -> list[str]:
@@ -177,7 +222,12 @@ def running(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     finally:
         if process.poll() is None:
             process.kill()
-        process.communicate()
+        if process.stdout is not None and not process.stdout.closed:
+            process.communicate()
+        else:
+            process.wait()
+            assert process.stderr is not None
+            process.stderr.close()
 
 
 def test_ctrl_c_ends_the_cell_and_leaves_no_process(folder: Path) -> None:

@@ -1,0 +1,35 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_tools(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+    parser.add_argument(
+        "--tools",
+        metavar="MODULE:OBJECT",
+        required=required,
+        help="Python functions that scripts may call: a Toolbox, a function, or a list of functions; "
+        "MODULE is looked up in the current directory first",
+    )
+
+
+def add_host(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--host",
+        metavar="COMMAND",
+        help="the host program and its arguments (default: this environment's own host)",
+    )
+
+
+def add_json(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--json", action="store_true", help=what)
+
+
+def milliseconds(text: str) -> int:
+    """A whole number of milliseconds, zero or more."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("must not be negative")
+    return value
