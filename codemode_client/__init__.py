@@ -10,14 +10,28 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from codemode_client.cells import HostStartedCell as StartedCell
+    from codemode_client.model import ModelTools
+    from codemode_client.model_definitions import ModelToolDefinition
+    from codemode_client.model_output import ModelOutput
     from codemode_client.provider import CodeModeProvider
     from codemode_client.session import Session
     from codemode_client.toolbox import Toolbox
 
-__all__ = ["CodeModeProvider", "Session", "StartedCell", "Toolbox"]
+__all__ = [
+    "CodeModeProvider",
+    "ModelOutput",
+    "ModelToolDefinition",
+    "ModelTools",
+    "Session",
+    "StartedCell",
+    "Toolbox",
+]
 
 _HOMES = {
     "CodeModeProvider": "provider:CodeModeProvider",
+    "ModelOutput": "model_output:ModelOutput",
+    "ModelToolDefinition": "model_definitions:ModelToolDefinition",
+    "ModelTools": "model:ModelTools",
     "Session": "session:Session",
     "StartedCell": "cells:HostStartedCell",
     "Toolbox": "toolbox:Toolbox",
