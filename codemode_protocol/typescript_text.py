@@ -1,0 +1,80 @@
+"""TypeScript's small change: names, literals, and comments that cannot end before their end.
+
+Whatever goes in may have been written by anybody: a tool's author, or the server that a tool is on. What comes out
+can be put into a declaration as it is, and into UTF-8.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+INDENT = "  "
+
+_IDENTIFIER = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
+# What a reader of a string literal could not see, or what would end its line.
+_UNSEEN = re.compile("[\x7f-\xa0\u00ad\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ud800-\udfff]")
+_CONTROLS = re.compile("[\0-\x08\x0e-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2060-\u206f\ufeff]")
+_LINE_START = re.compile(r"^(?=[^\n])", re.MULTILINE)
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+_LONGEST_SNIPPET = 80
+_LARGEST_EXACT = 2**53
+
+
+def string_literal(text: str) -> str:
+    """The text in double quotes, on one line, each character that cannot be seen as its escape."""
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))
+
+
+def property_name(name: str) -> str:
+    """The name as it stands when it is an identifier, else as a string literal."""
+    return name if _IDENTIFIER.fullmatch(name) else string_literal(name)
+
+
+def number_literal(value: float) -> str:
+    """A literal, or `number` for what has none that is exact: infinities, NaN and very large integers."""
+    if not -_LARGEST_EXACT <= value <= _LARGEST_EXACT:
+        return "number"
+    return repr(int(value) if value == int(value) else value)
+
+
+def snippet(value: object) -> str | None:
+    """A value as short JSON for a comment; None when it is no JSON, or too long to help."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return text if len(text) <= _LONGEST_SNIPPET else None
+
+
+def one_line(text: str) -> str:
+    """The text with every run of white space and line breaks as one blank."""
+    return " ".join(_CONTROLS.sub(" ", text).split())
+
+
+def inline_comment(text: str) -> str:
+    """`/* text */` on one line."""
+    return f"/* {_harmless(one_line(text))} */"
+
+
+def doc_comment(text: str) -> str:
+    """`/** text */`, with a line of its own for each line of a longer text; nothing for a blank one."""
+    lines = [_harmless(_CONTROLS.sub(" ", line).rstrip()) for line in text.strip().splitlines()]
+    if len(lines) < 2:
+        return f"/** {lines[0]} */" if lines else ""
+    return "\n".join(["/**", *(f" * {line}".rstrip() for line in lines), " */"])
+
+
+def indented(text: str) -> str:
+    """The text, each line that is not empty one step further in."""
+    return _LINE_START.sub(INDENT, text)
+
+
+def _harmless(text: str) -> str:
+    """Nothing that ends a comment or that a compiler takes for an instruction, and no half of a character.
+
+    A `*/` is most often part of a pattern for files. With the backslash it still reads as one, and means the same
+    when it is copied into a string of JavaScript.
+    """
+    return _SURROGATES.sub("\ufffd", text.replace("*/", "*\\/").replace("@ts-", "@ ts-"))
