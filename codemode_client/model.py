@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -25,6 +24,7 @@ from codemode_client.model_definitions import (
 )
 from codemode_client.model_output import ModelOutput, ModelStatus, present, refuse
 from codemode_client.positions import excerpt, locate
+from codemode_protocol.descriptions import exec_description, wait_description
 from codemode_protocol.errors import (
     CodeModeError,
     HostLostError,
@@ -35,6 +35,7 @@ from codemode_protocol.errors import (
 from codemode_protocol.session import Session
 from codemode_protocol.source import ExecSource, SourceError, parse_source
 from codemode_protocol.tools import visible_tools
+from codemode_protocol.typescript import with_declarations
 from codemode_protocol.values import (
     DEFAULT_MAX_OUTPUT_TOKENS,
     DEFAULT_YIELD_TIME_MS,
@@ -65,6 +66,14 @@ class HasDefinitions(Protocol):
 
     @property
     def definitions(self) -> list[ToolDefinition]: ...
+
+
+class _Enabled(Struct):
+    """Tools: as they were given, with their declarations for `ALL_TOOLS`, and their names in JavaScript."""
+
+    given: list[ToolDefinition]
+    described: list[ToolDefinition]
+    names: list[str]
 
 
 class _Cell(Struct, eq=False):
@@ -126,15 +135,16 @@ class ModelTools:
         self._generation: int | None = None
         """Of the host that ran the last cell; None when the model knows of nothing that could be lost."""
         self._numbers = itertools.count(1)
-        visible_tools(self._tool_definitions())
+        self._last = _Enabled([], [], [])
+        self._enabled()
 
     @property
     def definitions(self) -> list[ModelToolDefinition]:
         """`exec`, which describes the nested tools, and `wait`."""
-        descriptions = importlib.import_module("codemode_protocol.descriptions")
+        description = exec_description(self._enabled().given, wait_name=self._wait_name)
         return [
-            exec_definition(self._exec_name, descriptions.exec_description(self._tool_definitions())),
-            wait_definition(self._wait_name, descriptions.wait_description()),
+            exec_definition(self._exec_name, description),
+            wait_definition(self._wait_name, wait_description(exec_name=self._exec_name)),
         ]
 
     async def call(
@@ -160,7 +170,7 @@ class ModelTools:
         except ArgumentsError as error:
             return refuse(str(error))
         reason = f"There is no tool `{name}` to call. There are `{self._exec_name}` and `{self._wait_name}`."
-        if name in self._tool_names():
+        if name in self._enabled().names:
             reason += f" Call the tool from a script: {self._exec_name} with `text(await tools.{name}(…))`."
         return refuse(reason)
 
@@ -178,7 +188,7 @@ class ModelTools:
             started = await self._session.execute(
                 ExecuteRequest(
                     call_id or f"{self._exec_name}-{next(self._numbers)}",
-                    self._tool_definitions(),
+                    self._enabled().described,
                     parsed.source,
                     yield_time_ms,
                     parsed.max_output_tokens,
@@ -345,7 +355,7 @@ class ModelTools:
             parts = [locate(error_text, source, self._exec_name)]
             if (line := excerpt(error_text, source)) is not None:
                 parts.append(line)
-        text = hint(error_text, None if source is None else source.source, self._tool_names())
+        text = hint(error_text, None if source is None else source.source, self._enabled().names)
         if text is not None:
             parts.append(f"Hint: {text}")
         return "\n\n".join(parts)
@@ -403,11 +413,13 @@ class ModelTools:
         limit = MAX_YIELD_TIME_MS if self._max_wait_ms is None else self._max_wait_ms
         return limit if yield_time_ms is None else min(yield_time_ms, limit)
 
-    def _tool_definitions(self) -> list[ToolDefinition]:
-        return list(self._tools if isinstance(self._tools, Sequence) else self._tools.definitions)
-
-    def _tool_names(self) -> list[str]:
-        return [tool.name for tool in visible_tools(self._tool_definitions())]
+    def _enabled(self) -> _Enabled:
+        """The tools as they are now."""
+        given = list(self._tools if isinstance(self._tools, Sequence) else self._tools.definitions)
+        if given != self._last.given:
+            names = [tool.name for tool in visible_tools(given)]
+            self._last = _Enabled(given, with_declarations(given), names)
+        return self._last
 
 
 def _size(item: ContentItem) -> int:

@@ -55,7 +55,7 @@ def split_data_url(url: str) -> tuple[str, bytes]:
     media_type, *parameters = head.split(";")
     if "base64" in (parameter.strip().lower() for parameter in parameters):
         try:
-            content = base64.b64decode(unquote_to_bytes(data))
+            content = base64.b64decode(b"".join(unquote_to_bytes(data).split()), validate=True)
         except binascii.Error as error:
             raise ValueError(f"its base64 is broken: {error}") from error
     else:

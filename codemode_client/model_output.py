@@ -136,8 +136,11 @@ def truncate(items: Sequence[ContentItem], max_tokens: int) -> list[ContentItem]
             kept.append(InputText(after))
     if first_cut is not None:
         place, before, after = first_cut
-        parts = [part for part in (before, _left_out(removed), after) if part]
-        kept[place] = InputText("\n".join(parts))
+        if before and not before.endswith("\n"):
+            before += "\n"
+        if after and not after.startswith("\n"):
+            after = "\n" + after
+        kept[place] = InputText(before + _left_out(removed) + after)
     return kept
 
 
