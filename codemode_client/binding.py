@@ -23,12 +23,14 @@ from codemode_protocol.messages import (
     Success,
     Terminate,
     Wait,
+    WaitCompleted,
 )
 from codemode_protocol.session import Delegate
 from codemode_protocol.values import ExecuteRequest, LiveCell, Outcome, WaitRequest, Yielded
 
 if TYPE_CHECKING:
     from codemode_client.driver import Driver
+    from codemode_client.telemetry import CellSpan
 
 
 class _Opening:
@@ -58,21 +60,31 @@ class _Shutdown:
 class _Starting(Slot[HostStartedCell]):
     """An execute whose cell has not started yet."""
 
-    __slots__ = ("binding", "request_id")
+    __slots__ = ("binding", "request_id", "span", "tool_call_id")
 
-    def __init__(self, binding: Binding) -> None:
+    def __init__(self, binding: Binding, tool_call_id: str, span: CellSpan | None) -> None:
         super().__init__()
         self.binding = binding
         self.request_id = -1
+        self.tool_call_id = tool_call_id
+        self.span = span
 
     def answered(self, result: Success[OperationValue] | Failure) -> None:
+        observer = self.binding.driver.observer
         if isinstance(result, Failure):
             message = result.message
             self.fail(lambda: RequestFailedError(message))
+            if self.span is not None:
+                self.span.refused(RequestFailedError(message))
+            observer.execute_refused(self.binding, self.tool_call_id, message)
             return
         assert isinstance(result.value, ExecutionStarted)
         owned = self.awaited
         record, initial = self.binding._cell_started(self.request_id, result.value.cell_id)
+        if self.span is not None:
+            record.span = self.span
+            self.span.cell_started(record)
+        observer.cell_started(record, self.tool_call_id)
         self.resolve(HostStartedCell(record, initial))
         if not owned:
             record.abandon(initial)
@@ -80,13 +92,24 @@ class _Starting(Slot[HostStartedCell]):
 
     def lost(self) -> None:
         self.fail(self.binding.error)
+        if self.span is not None:
+            self.span.refused(self.binding.error())
 
 
-class _Ignored:
-    """The answer to a request that the connection made on its own account."""
+class _Orphaned:
+    """The terminate of a cell that nobody has: how it ended is still of interest."""
+
+    __slots__ = ("record",)
+
+    def __init__(self, record: CellRecord) -> None:
+        self.record = record
 
     def answered(self, result: Success[OperationValue] | Failure) -> None:
-        pass
+        if isinstance(result, Success):
+            assert isinstance(result.value, WaitCompleted)
+            outcome = result.value.outcome.outcome
+            if isinstance(outcome, LiveCell):
+                self.record.binding.driver.observer.cell_answered(self.record, outcome.response)
 
     def lost(self) -> None:
         pass
@@ -129,19 +152,24 @@ class Binding:
             self.driver.unbind(self)
             self.opened.fail(lambda: RequestFailedError(message))
             self._end()
+            self.driver.observer.session_refused(self, message)
             return
         self.ready = True
         self.opened.resolve(None)
+        self.driver.observer.session_bound(self)
         if self._unwanted:
             self._send_shutdown()
 
     # requests
 
-    async def execute(self, request: ExecuteRequest) -> HostStartedCell:
-        """Start a cell. Cancelled, the cell is terminated as soon as it has started."""
-        starting = _Starting(self)
+    def execute(self, request: ExecuteRequest, span: CellSpan | None) -> Slot[HostStartedCell]:
+        """Start a cell. If whoever waits for it is cancelled, it is terminated as soon as it has started.
+
+        `span` is ended with the cell. It stays the caller's if the request cannot be sent.
+        """
+        starting = _Starting(self, request.tool_call_id, span)
         starting.request_id = self.driver.request(Execute(self.session_id, request), starting)
-        return await starting.get()
+        return starting
 
     async def wait(self, host_id: str, yield_time_ms: int) -> Outcome:
         """Observe a cell. Cancelled, what the observation brings is kept for the next."""
@@ -223,7 +251,8 @@ class Binding:
         if record.closed:
             self.forget_if_over(record)
         elif self.driver.cell_is_live(self.session_id, record.host_id):
-            self.driver.request(Terminate(self.session_id, record.host_id), _Ignored())
+            self.driver.request(Terminate(self.session_id, record.host_id), _Orphaned(record))
+            self.driver.observer.cell_abandoned(record)
 
     def _shutdown_answered(self, result: Success[OperationValue] | Failure) -> None:
         self.lost = True
@@ -234,6 +263,7 @@ class Binding:
         for record in list(self.cells.values()):
             self.driver.delegation.cell_over(record)
         self._end()
+        self.driver.observer.session_closed(self)
 
     def host_lost(self) -> None:
         """The host is gone: every cell is over."""

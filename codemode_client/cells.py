@@ -21,7 +21,9 @@ from codemode_protocol.values import LiveCell, MissingCell, Outcome, Result, Run
 
 if TYPE_CHECKING:
     from codemode_client.binding import Binding
+    from codemode_client.counters import CellEnd
     from codemode_client.delegation import DelegateTask
+    from codemode_client.telemetry import CellSpan
 
 _LATER_GENERATION = re.compile(r"g([2-9]|[1-9][0-9]+):(.*)", re.DOTALL)
 
@@ -95,6 +97,8 @@ class Observation(Slot[Outcome]):
         if cell is None:
             self.resolve(outcome)
             return
+        if isinstance(outcome, LiveCell):
+            self.binding.driver.observer.cell_answered(cell, outcome.response)
         if self.awaited and isinstance(outcome.response, Terminated):
             cell.termination_delivered = True
         self.resolve(outcome)
@@ -109,10 +113,13 @@ class CellRecord:
         "abandoned",
         "binding",
         "closed",
+        "end",
         "host_id",
         "kept",
+        "limit",
         "orphan",
         "public_id",
+        "span",
         "tasks",
         "termination_delivered",
     )
@@ -133,6 +140,11 @@ class CellRecord:
         """What those answers brought, in the order in which they came, for the next who waits."""
         self.termination_delivered = False
         """A caller has the `Terminated` answer. Another one would repeat its content."""
+        self.end: CellEnd | None = None
+        """How it ended, by the first answer that told so."""
+        self.limit: str | None = None
+        """The name of the limit that ended it."""
+        self.span: CellSpan | None = None
         self._settled: trio.Event | None = None
 
     def abandon(self, observation: Observation) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -21,6 +21,9 @@ STDERR_TAIL_BYTES = 16 * 1024
 
 STDERR_TAIL_LINES = 20
 """How many of its last lines an error carries."""
+
+STDERR_LINE_BYTES = 8 * 1024
+"""Of a line of standard error, so much may be waiting for its end; then it is passed on in pieces."""
 
 TERMINATE_SECONDS = 1.0
 """How long a host that was sent SIGTERM may take before it is killed."""
@@ -48,7 +51,7 @@ class HostOptions:
 class Child:
     """A running host process. `run` must run until the process has been stopped."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], on_stderr_line: Callable[[int, str], None] | None) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
@@ -57,14 +60,25 @@ class Child:
         self.stdout_fd = _take_descriptor(process.stdout)
         self._stderr_fd = _take_descriptor(process.stderr)
         self._stderr = bytearray()
+        self._on_stderr_line = on_stderr_line
+        self._begun_line = b""
         self._stderr_end = trio.Event()
         self._signalled = False
         self.exited = trio.Event()
         """The process has ended; it is reaped by `stop`."""
 
     @classmethod
-    def spawn(cls, command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: str | None = None) -> Child:
+    def spawn(
+        cls,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        on_stderr_line: Callable[[int, str], None] | None = None,
+    ) -> Child:
         """Start `command`; its input and output are the caller's to close.
+
+        `on_stderr_line` is called with the process's id and each line that it writes to its standard error.
 
         The process is made by the thread that runs trio, which lives as long as the host is wanted: a host
         may ask the kernel to be told when the thread that made it ends. It gets a session of its own, so
@@ -85,7 +99,7 @@ class Child:
             )
         except (OSError, ValueError) as error:
             raise HostStartError(f"the host program {command[0]!r} cannot be run: {error}") from error
-        child = cls(process)
+        child = cls(process, on_stderr_line)
         prepare_pipe(child.stdin_fd)
         prepare_pipe(child.stdout_fd)
         os.set_blocking(child._stderr_fd, False)
@@ -170,12 +184,26 @@ class Child:
                     continue
                 if not data:
                     return
+                self._pass_lines_on(data)
                 self._stderr += data
                 if len(self._stderr) > STDERR_TAIL_BYTES:
                     del self._stderr[:-STDERR_TAIL_BYTES]
         finally:
             self._stderr_end.set()
             os.close(self._stderr_fd)
+            self._pass_lines_on(b"\n")
+
+    def _pass_lines_on(self, data: bytes) -> None:
+        if self._on_stderr_line is None:
+            return
+        *lines, begun = (self._begun_line + data).split(b"\n")
+        while len(begun) > STDERR_LINE_BYTES:
+            lines.append(begun[:STDERR_LINE_BYTES])
+            begun = begun[STDERR_LINE_BYTES:]
+        self._begun_line = begun
+        for line in lines:
+            if line.strip():
+                self._on_stderr_line(self.pid, line.decode("utf-8", "replace").rstrip())
 
 
 def _take_descriptor(file: IO[bytes]) -> int:

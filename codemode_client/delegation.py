@@ -6,7 +6,6 @@ reported after the last of a cell's calls has ended, whatever ended them.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,6 +13,7 @@ import trio
 from msgspec import Raw
 
 from codemode_client.cells import CellRecord
+from codemode_client.counters import DELEGATE_CALL_LIMIT, FRAME_LIMIT
 from codemode_protocol.errors import MessageTooLargeError, ToolError
 from codemode_protocol.messages import (
     DelegateCall,
@@ -34,8 +34,6 @@ MAX_DELEGATE_CALLS = 65_536
 """Calls in flight on one connection. Each one more is answered with an error, unless the host does not even read those
 that there are: then the connection ends.
 """
-
-logger = logging.getLogger("codemode_client")
 
 _delivered = Success[DelegateValue](NotificationDelivered())
 _json_text = msgspec.json.Decoder(Raw)
@@ -64,6 +62,7 @@ class Delegation:
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
+        self._observer = driver.observer
         self._tasks: dict[int, DelegateTask] = {}
         self._nursery: trio.Nursery | None = None
 
@@ -75,8 +74,9 @@ class Delegation:
         """The host makes a call for a live cell."""
         assert self._nursery is not None
         if len(self._tasks) >= MAX_DELEGATE_CALLS:
+            self._observer.tally.limit_met(DELEGATE_CALL_LIMIT)
             if self._driver.full:
-                self._driver.fail("the host does not read the answers to its calls")
+                self._driver.fail("the host does not read the answers to its calls", way="answers_unread")
                 return
             self._driver.answer(
                 DelegateResponse(message.id, Failure(f"more than {MAX_DELEGATE_CALLS} tool calls are in flight"))
@@ -124,16 +124,30 @@ class Delegation:
                 self._report(task.cell)
 
     async def _call(self, task: DelegateTask) -> Success[DelegateValue]:
-        delegate = task.cell.binding.delegate
-        call = task.call
-        if isinstance(call, InvokeTool):
-            invocation = call.invocation
-            if task.cell.public_id != invocation.cell_id:
-                invocation = msgspec.structs.replace(invocation, cell_id=task.cell.public_id)
-            value = await delegate.invoke_tool(invocation)
-            return Success(ToolResult(_checked(value)))
-        await delegate.notify(call.call_id, task.cell.public_id, call.text)
-        return _delivered
+        cell, call, observer = task.cell, task.call, self._observer
+        delegate = cell.binding.delegate
+        if not isinstance(call, InvokeTool):
+            observer.tally.notifications += 1
+            await delegate.notify(call.call_id, cell.public_id, call.text)
+            return _delivered
+        invocation = call.invocation
+        if cell.public_id != invocation.cell_id:
+            invocation = msgspec.structs.replace(invocation, cell_id=cell.public_id)
+        observer.call_started(cell, invocation)
+        try:
+            if cell.span is None:
+                value = _checked(await delegate.invoke_tool(invocation))
+            else:
+                with cell.span.call(cell, invocation):
+                    value = _checked(await delegate.invoke_tool(invocation))
+        except Exception as error:
+            observer.call_failed(cell, invocation, error)
+            raise
+        except BaseException:
+            observer.call_cancelled(cell, invocation)
+            raise
+        observer.call_succeeded(cell, invocation)
+        return Success(ToolResult(value))
 
     def _answer(self, task: DelegateTask, result: Success[DelegateValue] | Failure) -> None:
         if task.revoked:
@@ -141,15 +155,17 @@ class Delegation:
         try:
             self._driver.answer(DelegateResponse(task.id, result))
         except MessageTooLargeError as error:
+            self._observer.tally.limit_met(FRAME_LIMIT)
             self._driver.answer(DelegateResponse(task.id, Failure(f"the tool's answer is too large: {error}")))
         task.revoked = True
         self._tasks.pop(task.id, None)
 
     def _report(self, cell: CellRecord) -> None:
+        self._observer.cell_over(cell)
         try:
             cell.binding.delegate.cell_closed(cell.public_id)
-        except Exception:
-            logger.exception("the delegate's cell_closed failed for cell %s", cell.public_id)
+        except Exception as error:  # noqa: BLE001 the delegate's own affair
+            self._observer.cell_closed_failed(cell, error)
         cell.binding.cell_reported(cell)
 
 

@@ -21,6 +21,7 @@ from codemode_client.binding import Binding
 from codemode_client.cells import Observation
 from codemode_client.child import Child, HostOptions
 from codemode_client.delegation import Delegation
+from codemode_client.observe import Observer, way_of_ending
 from codemode_client.pipes import PipeWriter
 from codemode_client.slots import Slot
 from codemode_protocol.connection import ClientConnection
@@ -83,8 +84,9 @@ class Operation(Protocol):
 class Driver:
     """The owner of one host process and of the connection to it."""
 
-    def __init__(self, options: HostOptions, start_after: float) -> None:
+    def __init__(self, options: HostOptions, start_after: float, observer: Observer) -> None:
         self._options = options
+        self.observer = observer
         self._start_after = start_after
         self._connection = ClientConnection(max_payload=options.max_payload)
         self._operations: dict[int, Operation] = {}
@@ -98,6 +100,7 @@ class Driver:
         self._ending = trio.Event()
         self._cause: str | None = None
         self._cause_error: BaseException | None = None
+        self._way: str | None = None
         self._start_error: HostStartError | None = None
         self._closing = False
         self._handlers: dict[type[HostMessage], Callable[[Any], None]] = {
@@ -137,6 +140,11 @@ class Driver:
     def lost(self) -> bool:
         """It is over with this host, or is being brought to an end."""
         return self._ending.is_set()
+
+    @property
+    def pid(self) -> int | None:
+        """The host process's id, once there is one."""
+        return self._child.pid if self._child is not None else None
 
     @property
     def closing(self) -> bool:
@@ -179,6 +187,7 @@ class Driver:
         try:
             self.send(OperationRequest(request_id, request))
         except MessageTooLargeError as error:
+            self.observer.request_too_large()
             raise RequestTooLargeError(error.size, error.limit) from None
         self._operations[request_id] = operation
         return request_id
@@ -232,7 +241,9 @@ class Driver:
             finally:
                 if self._child is not None:
                     self._child.ensure_reaped()
-                self.fail("the connection's own tasks failed")  # unless it has come to its end as it should
+                self.fail(
+                    "the connection's own tasks failed", way="client_fault"
+                )  # unless it has come to its end as it should
                 self._settle_everything()
                 self.finished.set()
 
@@ -241,11 +252,17 @@ class Driver:
             await self._ending.wait()
         if self._ending.is_set():
             return
+        options = self._options
+        self.observer.host_starts()
         try:
-            self._child = Child.spawn(self._options.command, env=self._options.env, cwd=self._options.cwd)
+            self._child = Child.spawn(
+                options.command, env=options.env, cwd=options.cwd, on_stderr_line=self.observer.host_said
+            )
         except HostStartError as error:
             self._start_error = error
             self._end()
+            return
+        self.observer.host_started(self._child.pid, options.command[0])
 
     async def _live(self, child: Child) -> None:
         async with trio.open_nursery() as nursery:
@@ -306,14 +323,14 @@ class Driver:
         with trio.move_on_after(seconds):
             await self._handshake_over.wait()
         if not self._handshake_over.is_set():
-            self.fail(f"the host did not answer the handshake within {seconds:g} s")
+            self.fail(f"the host did not answer the handshake within {seconds:g} s", way="handshake_timeout")
 
     async def _limit_shutdown(self, session_id: str, over: trio.Event) -> None:
         seconds = self._options.shutdown_timeout
         with trio.move_on_after(seconds):
             await over.wait()
         if not over.is_set():
-            self.fail(f"the host did not shut session {session_id} down within {seconds:g} s")
+            self.fail(f"the host did not shut session {session_id} down within {seconds:g} s", way="shutdown_timeout")
 
     # what came in
 
@@ -325,17 +342,19 @@ class Driver:
                     return
             self._connection.raise_for_violation()
         except RemoteProtocolError as error:
-            self.fail(f"the host broke the protocol: {error}", error)
+            self.fail(f"the host broke the protocol: {error}", error, way="protocol_violation")
 
     def _receive_eof(self) -> None:
         try:
             self._connection.receive_eof()
         except RemoteProtocolError as error:
-            self.fail(f"the host broke the protocol: {error}", error)
+            self.fail(f"the host broke the protocol: {error}", error, way="protocol_violation")
 
     def _on_ready(self, message: Ready) -> None:
         self._handshake_over.set()
         self.ready.resolve(None)
+        assert self._child is not None
+        self.observer.host_ready(self._child.pid)
 
     def _on_rejected(self, message: Rejected) -> None:
         match message.reason:
@@ -345,7 +364,7 @@ class Driver:
                 why = f"it lacks the capability {capability!r}"
             case reason:
                 why = reason.message
-        self.fail(f"the host rejected the connection: {why}")
+        self.fail(f"the host rejected the connection: {why}", way="rejected")
 
     def _on_operation_response(self, message: OperationResponse) -> None:
         self.proved = True
@@ -369,11 +388,15 @@ class Driver:
 
     # the end
 
-    def fail(self, cause: str, error: BaseException | None = None) -> None:
-        """Something is wrong with the host: bring the connection to its end. The first cause counts."""
+    def fail(self, cause: str, error: BaseException | None = None, *, way: str | None = None) -> None:
+        """Something is wrong with the host: bring the connection to its end. The first cause counts.
+
+        `way` names it for the counters; None where the host's exit status does.
+        """
         if not self._ending.is_set():
             self._cause = cause
             self._cause_error = error
+            self._way = way
             self._end()
 
     def _end(self) -> None:
@@ -399,3 +422,12 @@ class Driver:
         bindings, self._bindings = self._bindings, {}
         for binding in bindings.values():
             binding.host_reaped()
+        self._tell_end()
+
+    def _tell_end(self) -> None:
+        child, observer = self._child, self.observer
+        if child is not None:
+            way = "closed" if self._closing else self._way or way_of_ending(child.exit_status)
+            observer.host_ended(child.pid, way, self._cause, child.exit_status, child.stderr_tail)
+        elif self._start_error is not None:
+            observer.host_ended(None, "not_spawned", str(self._start_error), None, "")

@@ -7,16 +7,21 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import trio
 
 from codemode_client.child import HostOptions
+from codemode_client.counters import Counters
 from codemode_client.driver import Driver
+from codemode_client.observe import Observer
 from codemode_client.session import Session
 from codemode_protocol.errors import HostError, HostUnavailableError, ProviderClosedError
 from codemode_protocol.framing import MAX_PAYLOAD_BYTES
 from codemode_protocol.session import Delegate
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
 
 START_ATTEMPTS = 5
 """After so many hosts in a row that did not come to answer a request, no other is started."""
@@ -34,7 +39,8 @@ class CodeModeProvider:
     "run", "-i", …]`; by default this environment's own host. `env` and `cwd` are the process's. Times are
     seconds: `handshake_timeout` for the host to answer at all, `shutdown_timeout` for it to close a
     session, `close_timeout` for it to end once its input is closed, before it is made to. `max_frame_bytes`
-    bounds the payload of a frame, both ways.
+    bounds the payload of a frame, both ways. With a `tracer_provider` of OpenTelemetry's (the extra `otel`)
+    executes, waits and tool calls have spans; None, and nothing of it is even imported.
 
     An async context manager, and it must be entered: its tasks live in it. Leaving it ends the host and
     waits for it, even when cancelled. Only one trio run may use it.
@@ -53,6 +59,7 @@ class CodeModeProvider:
         first_backoff: float = FIRST_BACKOFF_SECONDS,
         max_backoff: float = MAX_BACKOFF_SECONDS,
         max_frame_bytes: int = MAX_PAYLOAD_BYTES,
+        tracer_provider: TracerProvider | None = None,
     ) -> None:
         if command is not None and (isinstance(command, str) or not command):
             raise ValueError("command is a list: the program, then its arguments")
@@ -65,6 +72,8 @@ class CodeModeProvider:
             close_timeout=close_timeout,
             max_payload=max_frame_bytes,
         )
+        self.observer = Observer(tracer_provider)
+        """Who is told what happens. For sessions and hosts."""
         self._start_attempts = start_attempts
         self._first_backoff = first_backoff
         self._max_backoff = max_backoff
@@ -79,6 +88,11 @@ class CodeModeProvider:
         self._nursery: trio.Nursery | None = None
         self.closed = False
         """Closing has begun: nothing new is started."""
+
+    @property
+    def counters(self) -> Counters:
+        """How often things have happened so far. May be read at any time, by any thread, and after the end."""
+        return self.observer.tally.snapshot()
 
     async def __aenter__(self) -> Self:
         if self._nursery_manager is not None:
@@ -168,7 +182,7 @@ class CodeModeProvider:
                 f"the host failed to start {self._failures} times in a row and is not started again; "
                 f"the last time: {last}"
             ) from last
-        driver = self._driver = Driver(self._options, self._start_after)
+        driver = self._driver = Driver(self._options, self._start_after, self.observer)
         self._nursery.start_soon(driver.run)
 
     def _retire(self, driver: Driver) -> None:
@@ -182,4 +196,6 @@ class CodeModeProvider:
         assert isinstance(error, HostError)
         self._failures += 1
         self._last_failure = error
-        self._start_after = driver.gone_at + min(self._first_backoff * 2 ** (self._failures - 1), self._max_backoff)
+        backoff = min(self._first_backoff * 2 ** (self._failures - 1), self._max_backoff)
+        self._start_after = driver.gone_at + backoff
+        self.observer.start_failed(self._failures, self._start_attempts, backoff)

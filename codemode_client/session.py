@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -80,8 +80,15 @@ class Session:
         Raises `RequestTooLargeError` when the request does not fit in a frame, ValueError for numbers that
         no host takes.
         """
-        binding = await self._bound()
-        return await binding.execute(request)
+        tracing = self._provider.observer.tracing
+        span = tracing.execute(self.session_id, request.tool_call_id) if tracing is not None else None
+        try:
+            starting = (await self._bound()).execute(request, span)
+        except BaseException as error:
+            if span is not None:
+                span.refused(error)
+            raise
+        return await starting.get()
 
     @trio.lowlevel.enable_ki_protection
     async def wait(self, request: WaitRequest) -> Outcome:
@@ -90,8 +97,9 @@ class Session:
         If the caller is cancelled no output is lost: what the observation brings is kept for the next wait,
         which is held back until that is settled. Raises `StaleCellError` for a cell of another generation.
         """
-        binding, host_id = await self._bound_for(request.cell_id)
-        return await binding.wait(host_id, request.yield_time_ms)
+        return await self._observe(
+            "wait", request.cell_id, lambda binding, host_id: binding.wait(host_id, request.yield_time_ms)
+        )
 
     @trio.lowlevel.enable_ki_protection
     async def terminate(self, cell_id: str) -> Outcome:
@@ -100,8 +108,7 @@ class Session:
         If the caller is cancelled the cell is stopped all the same, and the next wait has the output.
         Raises `StaleCellError` for a cell of another generation.
         """
-        binding, host_id = await self._bound_for(cell_id)
-        return await binding.terminate(host_id)
+        return await self._observe("terminate", cell_id, lambda binding, host_id: binding.terminate(host_id))
 
     @trio.lowlevel.enable_ki_protection
     async def shutdown(self) -> None:
@@ -179,6 +186,22 @@ class Session:
             else:
                 return binding
 
+    async def _observe(self, name: str, cell_id: str, ask: Callable[[Binding, str], Awaitable[Outcome]]) -> Outcome:
+        tracing = self._provider.observer.tracing
+        span = tracing.observe(name, self.session_id, cell_id) if tracing is not None else None
+        try:
+            binding, host_id = await self._bound_for(cell_id)
+            if span is not None:
+                span.bound(binding.cells.get(host_id))
+            outcome = await ask(binding, host_id)
+        except BaseException as error:
+            if span is not None:
+                span.failed(error)
+            raise
+        if span is not None:
+            span.answered(outcome)
+        return outcome
+
     async def _bound_for(self, cell_id: str) -> tuple[Binding, str]:
         """The binding that a public cell id belongs to, and the host's own id for the cell."""
         generation, host_id = parse_cell_id(cell_id)
@@ -186,6 +209,7 @@ class Session:
             if self._closed or self._provider.closed:
                 raise SessionClosedError(self.session_id)
             if generation != self.generation:
+                self._provider.observer.stale_cell_refused(self.session_id, cell_id, self.generation)
                 raise StaleCellError(cell_id, generation, self.generation)
             binding = await self._bound()
             if binding.generation == generation:
