@@ -236,6 +236,10 @@ class ModelTools:
         None is the longest time that there is.
         """
         begin = anyio.current_time()
+        try:
+            cell_id.encode()
+        except UnicodeEncodeError:
+            return refuse(self._missing(repr(cell_id)))
         cell = self._cells.get(cell_id) or _Cell(cell_id)
         if cell.observed and not terminate:
             return refuse(
@@ -247,11 +251,11 @@ class ModelTools:
         self._cells[cell_id] = cell
         try:
             if terminate:
+                # A call that waits for the cell may find it missing before the answer is here.
+                cell.stopped = True
                 outcome = await self._session.terminate(cell_id)
                 response = None if isinstance(outcome, MissingCell) else outcome.response
-                if response is not None:
-                    cell.stopped = True
-                    cell.held += response.content_items
+                cell.held += outcome.response.content_items
             else:
                 response = await self._observe(cell, until, self._bounded(yield_time_ms))
         except StaleCellError as error:
@@ -266,12 +270,9 @@ class ModelTools:
             return self._lost(error, cell, begin)
         except RequestFailedError as error:
             return refuse(f"The host refused: {error}.", cell_id)
-        except UnicodeEncodeError:
-            self._forget(cell)
-            response = None
         if response is None:
             self._forget(cell)
-            if cell.stopped:
+            if cell.stopped and not terminate:
                 return self._present("terminated", cell, begin, max_tokens)
             return refuse(self._missing(cell_id), cell_id)
         return self._tell(cell, response, begin, max_tokens)
