@@ -45,6 +45,14 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         default="on",
         help="off runs cells without a system call filter: for machines that have none (default: %(default)s)",
     )
+    parser.add_argument(
+        "--control",
+        metavar="on|off|DIR",
+        type=control_place,
+        default="on",
+        help="where `codemode ps` and `codemode kill` reach this host: a socket in a folder that is yours alone "
+        "(default: %(default)s), in DIR, or nowhere",
+    )
     parser.add_argument("--check", action="store_true", help="try what cells rely on, print how it stands, and end")
     parser.add_argument("--version", action="version", version=f"codemode-host {VERSION}")
     parser.add_argument(
@@ -55,6 +63,13 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add_flags(parser)
     return parser.parse_args(argv)
+
+
+def control_place(text: str) -> str:
+    """`on`, `off`, or a folder, which has a slash so that no slip of the pen makes one."""
+    if text not in ("on", "off") and "/" not in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is not on, off or a folder with a slash in it, as in ./{text}")
+    return text
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -139,7 +154,8 @@ def serve(options: argparse.Namespace, limits: Limits, zygote: ZygoteProcess, re
         report(f"codemode-host: cannot record to {options.record}: {error.strerror}")
         return ExitStatus.USAGE
     watch_kernel()
-    host = Host(HostConnection(framing=options.framing), zygote, limits, Channel(read_fd, write_fd, limits, recorder))
+    channel = Channel(read_fd, write_fd, limits, recorder)
+    host = Host(HostConnection(framing=options.framing), zygote, limits, channel, control=options.control)
     status, failure = ExitStatus.OK, None
     try:
         trio.run(host.serve)
@@ -161,6 +177,7 @@ def serve(options: argparse.Namespace, limits: Limits, zygote: ZygoteProcess, re
     if failure is not None:
         report(failure.block())
         status = failure.status
+    host.leave()
     return status
 
 

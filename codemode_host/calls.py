@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -38,10 +39,13 @@ def checked_json(text: bytes) -> Raw:
 class Call:
     """A tool call or a notification that the owner has been asked to make, until it is answered or cancelled."""
 
-    __slots__ = ("cell", "handle", "sequence")
+    __slots__ = ("cell", "handle", "sequence", "since", "tool")
 
-    def __init__(self, cell: Cell, sequence: int | None) -> None:
+    def __init__(self, cell: Cell, sequence: int | None, tool: str | None = None) -> None:
         self.cell = cell
+        self.tool = tool
+        """The tool's name for JavaScript; None for a notification."""
+        self.since = time.perf_counter_ns()
         self.sequence = sequence
         """The call's number within its cell; None for a notification."""
         self.handle = 0

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from enum import Enum
 from math import inf
 from typing import TYPE_CHECKING
@@ -69,9 +69,10 @@ class Cell:
     def __init__(self, session: CellSession, cell_id: str, request: ExecuteRequest, runtime: Runtime) -> None:
         self.id = cell_id
         self.state = State.RUNNING
+        self.started_ns = time.perf_counter_ns()
+        self.call_id = request.tool_call_id
         self._session = session
         self._runtime = runtime
-        self._call_id = request.tool_call_id
         self._tools: list[ToolDefinition] = request.enabled_tools
         self._output = OutputBuffer(runtime.output)
         self._held_back = False
@@ -113,6 +114,35 @@ class Cell:
     @property
     def observed(self) -> bool:
         return self._observer is not None
+
+    @property
+    def runtime(self) -> Runtime:
+        return self._runtime
+
+    @property
+    def calls(self) -> Iterable[Call]:
+        """Those that are not answered yet, oldest first."""
+        return self._calls
+
+    @property
+    def notifications(self) -> int:
+        """How many of them are notifications."""
+        return self._notifications
+
+    @property
+    def held_back(self) -> bool:
+        """It waits until somebody takes its output."""
+        return self._held_back
+
+    @property
+    def output_bytes(self) -> int:
+        """What the host holds of its output."""
+        return self._output.held
+
+    @property
+    def completed_ns(self) -> int:
+        """When its script was over, on the clock of `started_ns`; 0 before that."""
+        return self._done_at
 
     def forget_observer(self) -> None:
         """The observer has been cancelled; what it would have got stays for the next one."""
@@ -221,7 +251,7 @@ class Cell:
         try:
             sequence, index, text = payload.split(b" ", 2)
             tool, number = self._tools[int(index)], int(sequence)
-            call = Call(self, number)
+            call = Call(self, number, tool.name)
             self._calls[call] = None
             try:
                 arguments = checked_json(text)
@@ -244,7 +274,7 @@ class Cell:
         call = Call(self, None)
         self._calls[call] = None
         self._notifications += 1
-        self._session.outlet.notify(call, self._call_id, text)
+        self._session.outlet.notify(call, self.call_id, text)
 
     def answered(self, call: Call, verdict: bytes, text: bytes) -> None:
         """For `Call`: the answer, JSON text, unless the call is over already."""

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -62,7 +64,16 @@ from .runtimes.spawn import ZygoteProcess
 from .session import CellSession, SessionOwner, observation_time
 from .supervision import ExitStatus, Failure, HostStopped
 
+if TYPE_CHECKING:
+    from .control import ControlSocket
+
 logger = logging.getLogger("codemode_host")
+
+SETTLED_SECONDS = 0.05
+"""After so much time nobody waits for the host to start any more."""
+
+ON, OFF = "on", "off"
+"""The control socket is where the environment says, or nowhere."""
 
 
 class _SessionOutlet:
@@ -103,7 +114,10 @@ class Host(SessionOwner):
     Its policy for failures: it stops. `failure` is the first of them.
     """
 
-    def __init__(self, connection: HostConnection, zygote: ZygoteProcess, limits: Limits, channel: Channel) -> None:
+    def __init__(
+        self, connection: HostConnection, zygote: ZygoteProcess, limits: Limits, channel: Channel, *, control: str = OFF
+    ) -> None:
+        """`control` is where the control socket is to be: ON, OFF or a folder."""
         super().__init__(limits)
         self.connection = connection
         self.calls: dict[int, Call] = {}
@@ -112,6 +126,14 @@ class Host(SessionOwner):
         self._channel = channel
         self._sessions: dict[str, CellSession] = {}
         self._waits: dict[int, Cell] = {}
+        self.started_ns = time.perf_counter_ns()
+        self._control = control
+        self._control_socket: ControlSocket | None = None
+
+    @property
+    def sessions(self) -> Mapping[str, CellSession]:
+        """The open ones."""
+        return self._sessions
 
     async def serve(self) -> None:
         """Returns at the end of input. Raises HostStopped or RemoteProtocolError, each in a group."""
@@ -129,6 +151,8 @@ class Host(SessionOwner):
                 # The cells' tasks end before their runtimes do: whoever is killed at the end is nobody's panic.
                 async with trio.open_nursery() as self.nursery:
                     self.nursery.start_soon(self._channel.watch)
+                    if self._control != OFF:
+                        self.nursery.start_soon(self._listen)
                     await self._read()
                     self.nursery.cancel_scope.cancel()
             finally:
@@ -137,6 +161,20 @@ class Host(SessionOwner):
                 await self.pool.aclose()
                 engines.cancel_scope.cancel()
         self.pool.close()
+
+    async def _listen(self) -> None:
+        """Have a control socket, but not before the first cells, for which somebody waits, have had their time."""
+        await self.pool.ready.wait()
+        await trio.sleep(SETTLED_SECONDS)
+        from .control import ControlSocket
+
+        self._control_socket = ControlSocket(self, None if self._control == ON else self._control)
+        await self._control_socket.serve()
+
+    def leave(self) -> None:
+        """The last step: leave nothing behind on the file system."""
+        if self._control_socket is not None:
+            self._control_socket.remove()
 
     async def _read(self) -> None:
         while True:

@@ -92,6 +92,11 @@ class RuntimePool:
         return len(self._alive)
 
     @property
+    def baseline(self) -> int:
+        """What a runtime has filled before it has a script, in bytes; 0 while that is not known."""
+        return self._baseline
+
+    @property
     def zygote_pid(self) -> int:
         return self._zygote.pid
 

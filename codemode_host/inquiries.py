@@ -1,0 +1,249 @@
+"""What a host answers to those who ask from outside (`control`): what there is, and the end of cells.
+
+Imported at the first request. Reading changes nothing; ending a cell is what a terminate of its client would be, but
+for whom the answer goes to: the protocol's rules hold for it as for any other end.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from itertools import islice
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+import trio
+
+from codemode_protocol.control import (
+    SESSION_CHARACTERS,
+    CellReport,
+    CellsEnded,
+    CellStateName,
+    ControlAnswer,
+    EndCells,
+    EndedCell,
+    HostReport,
+    PendingCalls,
+    Refused,
+    WaitName,
+    cut,
+    encode,
+    request_decoder,
+)
+from codemode_protocol.places import stat_fields
+from codemode_protocol.values import Result, RuntimeResponse
+
+from .answers import CellRequestError
+from .cell import Cell, State
+from .version import VERSION
+
+if TYPE_CHECKING:
+    from .host import Host
+
+logger = logging.getLogger("codemode_host")
+
+END_SECONDS = 2.0
+"""How long a killed cell's process may take to go before the answer is that it is still going."""
+
+MAX_CELLS = 5_000
+"""So many cells are in an answer."""
+
+MAX_CALLS, MAX_TOOLS = 1_000, 20
+"""Of a cell's pending calls so many are looked at, and so many tools are named."""
+
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_TICK_MS = 1000 / os.sysconf("SC_CLK_TCK")
+
+
+async def answer(host: Host, request: bytes, peer: str) -> bytes:
+    """The line that answers a request; `peer` is who asks, for the log. Raises what the host's own requests raise."""
+    return encode(await _answer(host, request, peer)) + b"\n"
+
+
+async def _answer(host: Host, line: bytes, peer: str) -> ControlAnswer:
+    try:
+        request = request_decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return Refused(f"this is no request: {error}")
+    if isinstance(request, EndCells):
+        return await _end(host, request, peer)
+    return await _report(host)
+
+
+# --------------------------------------------------------------------------------------------------------- ending cells
+
+
+async def _end(host: Host, request: EndCells, peer: str) -> ControlAnswer:
+    session = host.sessions.get(request.session_id)
+    if session is None:
+        return Refused(f"the host has no session {cut(request.session_id)}")
+    if request.cell_id is None:
+        cells = list(session.cells.values())
+    elif (cell := session.cells.get(request.cell_id)) is not None:
+        cells = [cell]
+    else:
+        return Refused(f"session {cut(session.id)} has no cell {cut(request.cell_id)}: it has ended, or never was")
+    ends = [_End(cell) for cell in cells]
+    for end in ends:
+        logger.warning("session %s cell %s: ended from outside, by %s", cut(session.id), end.cell.id, peer)
+        end.begin()
+    host.turn_over()
+    with trio.move_on_after(END_SECONDS):
+        for end in ends:
+            await end.over.wait()
+    return CellsEnded([EndedCell(session.id, end.cell.id, end.how) for end in ends])
+
+
+class _End:
+    """One cell that is being ended for somebody outside."""
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+        self.how: Literal["terminated", "dropped", "terminating"] = "terminating"
+        self.over = trio.Event()
+
+    def begin(self) -> None:
+        try:
+            self.cell.terminate(self._answered)
+        except CellRequestError:  # somebody else has begun it
+            self.over.set()
+
+    def _answered(self, response: RuntimeResponse) -> None:
+        self.how = "dropped" if isinstance(response, Result) else "terminated"
+        self.over.set()
+
+
+# -------------------------------------------------------------------------------------------------------- what there is
+
+
+async def _report(host: Host) -> HostReport:
+    reports: list[CellReport] = []
+    for session in list(host.sessions.values()):
+        for cell in list(session.cells.values()):
+            if len(reports) < MAX_CELLS and cell.state is not State.CLOSED:
+                reports.append(_report_cell(cell, session.id, host.pool.zygote_pid, host.pool.baseline))
+                await trio.lowlevel.checkpoint()  # nobody waits longer than for one of them
+    return HostReport(
+        version=VERSION,
+        pid=os.getpid(),
+        client_pid=os.getppid(),
+        age_ms=_ms_since(host.started_ns),
+        memory_limit_bytes=host.limits.memory_bytes,
+        sessions=len(host.sessions),
+        cells=reports,
+        cells_left_out=max(0, host.cells - len(reports)),
+    )
+
+
+def _report_cell(cell: Cell, session_id: str, zygote_pid: int, baseline: int) -> CellReport:
+    runtime = cell.runtime
+    pid = runtime.pid if runtime.exit is None else None
+    process = _Process.read(pid, zygote_pid) if pid is not None else None
+    calls = _pending_calls(cell)
+    state, waiting_on = _state(cell, process, bool(calls))
+    if process is not None:
+        cpu_ms: int | None = process.cpu_ms
+    else:
+        cpu_ms = round(runtime.exit.cpu_time * 1000) if runtime.exit is not None else None
+    return CellReport(
+        session_id=cut(session_id, SESSION_CHARACTERS),
+        cell_id=cell.id,
+        call_id=cut(cell.call_id),
+        state=state,
+        waiting_on=waiting_on,
+        age_ms=_ms_since(cell.started_ns),
+        finished_ms=_ms_since(cell.completed_ns) if cell.completed_ns else None,
+        observed=cell.observed,
+        calls=calls,
+        notifications=cell.notifications,
+        output_bytes=cell.output_bytes,
+        pid=pid if process is not None else None,
+        cpu_ms=cpu_ms,
+        memory_bytes=max(0, process.filled - baseline) if process is not None else None,
+        resident_bytes=process.resident if process is not None else None,
+    )
+
+
+def _state(cell: Cell, process: _Process | None, calls: bool) -> tuple[CellStateName, list[WaitName]]:
+    match cell.state:
+        case State.COMPLETED:
+            return "finished", []
+        case State.DRAINING:
+            return "draining", ["notifications"]
+        case State.RUNNING if cell.held_back:
+            return "paused", ["output"]
+        case State.RUNNING if process is None:
+            return "starting", []
+        case State.RUNNING:
+            assert process is not None
+            waits = process.waits(calls)
+            return ("waiting" if waits else "running"), waits
+        case _:
+            return "terminating", []
+
+
+def _pending_calls(cell: Cell) -> list[PendingCalls]:
+    now = time.perf_counter_ns()
+    tools: dict[str, tuple[int, int]] = {}
+    for call in islice(cell.calls, MAX_CALLS):  # the oldest come first
+        if call.tool is not None:
+            since, count = tools.get(call.tool, (call.since, 0))
+            tools[call.tool] = since, count + 1
+    return [
+        PendingCalls(cut(tool), count, (now - since) // 1_000_000)
+        for tool, (since, count) in islice(tools.items(), MAX_TOOLS)
+    ]
+
+
+class _Process:
+    """What the kernel says of a cell's process."""
+
+    def __init__(self, fields: list[bytes], resident_pages: int, shared_pages: int, system_call: int | None) -> None:
+        self.sleeping = fields[0] == b"S"
+        self.cpu_ms = round((int(fields[11]) + int(fields[12])) * _TICK_MS)
+        self.resident = resident_pages * _PAGE_BYTES
+        self.filled = (resident_pages - shared_pages) * _PAGE_BYTES
+        self.system_call = system_call
+
+    @classmethod
+    def read(cls, pid: int, parent: int) -> _Process | None:
+        """None when it is gone, or when the number has passed to a process of somebody else."""
+        try:
+            fields = stat_fields(_read(f"/proc/{pid}/stat"))
+            _, resident, shared, *_ = map(int, _read(f"/proc/{pid}/statm").split())
+        except (OSError, ValueError):
+            return None
+        if int(fields[1]) != parent or fields[0] == b"Z":
+            return None
+        try:
+            number, *_ = _read(f"/proc/{pid}/syscall").split()
+        except (OSError, ValueError):  # not for us to see, or not on this system
+            return cls(fields, resident, shared, None)
+        return cls(fields, resident, shared, int(number) if number.isdigit() else -1)  # "running"
+
+    def waits(self, calls: bool) -> list[WaitName]:
+        """What the script waits for; nothing at all while it runs. A cell's process sleeps in three places alone."""
+        if not self.sleeping:
+            return []
+        called: list[WaitName] = ["calls"] if calls else []
+        match self.system_call:
+            case 0:  # read, as the system calls of x86-64 are numbered: for answers
+                return called or ["nothing"]
+            case 7:  # poll: for answers or the next timer
+                return [*called, "timer"]
+            case 1:  # write: for the host, which has much to do, or waits for its client to read
+                return ["host"]
+            case None:
+                return called or ["unknown"]
+            case _:
+                return []
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb", 0) as file:
+        return file.read()
+
+
+def _ms_since(moment_ns: int) -> int:
+    return (time.perf_counter_ns() - moment_ns) // 1_000_000
