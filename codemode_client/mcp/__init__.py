@@ -8,5 +8,16 @@ except ImportError as error:
     ) from error
 
 from codemode_client.mcp.config import Config, ConfigError, HttpServer, StdioServer, load_config
+from codemode_client.mcp.errors import McpServerError
+from codemode_client.mcp.servers import Servers, connect
 
-__all__ = ["Config", "ConfigError", "HttpServer", "StdioServer", "load_config"]
+__all__ = [
+    "Config",
+    "ConfigError",
+    "HttpServer",
+    "McpServerError",
+    "Servers",
+    "StdioServer",
+    "connect",
+    "load_config",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterable, Awaitable, Callable
+from importlib.metadata import PackageNotFoundError, version
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -18,6 +19,11 @@ MAX_MESSAGE_BYTES = MAX_PAYLOAD_BYTES
 """A longer line ends the connection: nothing larger could be handed to a script either."""
 
 _SHOWN = 200
+
+try:
+    RELEASE = version("codemode-host")
+except PackageNotFoundError:  # run from a source tree that is not installed
+    RELEASE = ""
 
 Incoming = MemoryObjectSendStream[SessionMessage | Exception]
 Outgoing = MemoryObjectReceiveStream[SessionMessage]
