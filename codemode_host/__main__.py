@@ -139,6 +139,7 @@ def serve(options: argparse.Namespace, limits: Limits, zygote: ZygoteProcess, re
 
     from .channel import Channel
     from .host import Host
+    from .memory import keep_freed_memory
     from .recorder import Recorder
     from .stderr import StderrHandler, report
     from .supervision import ExitStatus, Failure, HostStopped, watch_kernel
@@ -154,6 +155,7 @@ def serve(options: argparse.Namespace, limits: Limits, zygote: ZygoteProcess, re
         report(f"codemode-host: cannot record to {options.record}: {error.strerror}")
         return ExitStatus.USAGE
     watch_kernel()
+    keep_freed_memory()
     channel = Channel(read_fd, write_fd, limits, recorder)
     host = Host(HostConnection(framing=options.framing), zygote, limits, channel, control=options.control)
     status, failure = ExitStatus.OK, None

@@ -299,6 +299,7 @@ class Cell:
         before = self._output.held
         try:
             self._output.collect(end)
+            self._output.measure()
         except ItemTooLargeError as error:
             self._doom(str(error))
         self._session.output_changed(self._output.held - before)
@@ -319,8 +320,15 @@ class Cell:
             self._held_back = True
             if not self._output.full(self._session.room_for_output(self)):
                 self._go_on()
+                self._measure_ahead()
             elif self._observer is not None:
                 self._answer_yielded()
+
+    def _measure_ahead(self) -> None:
+        try:
+            self._output.measure_ahead()
+        except ItemTooLargeError as error:
+            self._doom(str(error))
 
     def _go_on(self) -> None:
         self._held_back = False

@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Self
 
+import msgspec
 import trio
 from msgspec import Raw
 
@@ -26,6 +27,7 @@ from codemode_protocol.session import Delegate
 from codemode_protocol.values import (
     ExecuteRequest,
     LiveCell,
+    MissingCell,
     Outcome,
     RuntimeResponse,
     ToolInvocation,
@@ -33,6 +35,7 @@ from codemode_protocol.values import (
 )
 
 from .answers import CellRequestError
+from .buffer import decoded
 from .calls import Call, NestingError, checked_json
 from .cell import Cell
 from .limits import Limits
@@ -162,7 +165,9 @@ class _Answer:
         self.outcome: Outcome | None = None
 
     def give(self, outcome: Outcome) -> None:
-        self.outcome = outcome
+        response = outcome.response
+        response = msgspec.structs.replace(response, content_items=decoded(response.content_items))
+        self.outcome = LiveCell(response) if isinstance(outcome, LiveCell) else MissingCell(response)
         self.event.set()
 
     def respond(self, response: RuntimeResponse) -> None:

@@ -20,14 +20,15 @@ from .answers import CellRequestError, live, missing
 from .calls import Outlet
 from .cell import Cell, State
 from .limits import MIB, Limits
+from .memory import give_back_memory
 from .runtimes.pool import RuntimePool
 from .supervision import ExitStatus, Failure
 
 WORTH_GIVING_BACK_BYTES = 8 * MIB
-"""After so much output was held at a time, what is free again is given back to the system."""
+"""After so much output was held at a time what is free again is given back to the system, else when no cell is left."""
 
 GIVE_BACK_SECONDS = 2.0
-"""And otherwise when no cell is left, but no more often than this."""
+"""But not before this, and no more often: memory that is soon needed again is dear to get again, page by page."""
 
 OUTPUT_SHARE_BYTES = 4 * MIB
 """So much output each cell may hold, however much all of them hold together."""
@@ -44,7 +45,7 @@ class SessionOwner(ABC):
         self.nursery: trio.Nursery
         self._output_held = 0
         self._output_peak = 0
-        self._trimmed = 0.0
+        self._giving_back = False
         self._held_back: dict[Cell, None] = {}
 
     @abstractmethod
@@ -62,13 +63,19 @@ class SessionOwner(ABC):
     def cell_closed(self) -> None:
         """There is one cell less."""
         self.cells -= 1
-        if self.cells == 0 and trio.current_time() > self._trimmed + GIVE_BACK_SECONDS:
+        if self.cells == 0:
             self._give_back_memory()
 
     def _give_back_memory(self) -> None:
         self._output_peak = 0
-        self._trimmed = trio.current_time()
-        self.nursery.start_soon(_trim)
+        if not self._giving_back:
+            self._giving_back = True
+            self.nursery.start_soon(self._trim)
+
+    async def _trim(self) -> None:
+        await trio.sleep(GIVE_BACK_SECONDS)
+        self._giving_back = False
+        give_back_memory()
 
     def room_for_output(self, cell: Cell) -> int:
         """How much a cell whose output memory is full may hold and go on; it is told when that changes."""
@@ -87,15 +94,6 @@ class SessionOwner(ABC):
             held_back, self._held_back = self._held_back, {}
             for cell in held_back:
                 cell.room_again()
-
-
-async def _trim() -> None:
-    """Where the C library keeps what was freed, and can be asked not to."""
-    import ctypes
-
-    await trio.lowlevel.checkpoint()
-    if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
-        trim(0)
 
 
 class CellSession:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import pytest
 
 from codemode_client import CodeModeProvider, Toolbox
+from codemode_host.inprocess import InProcessSessionProvider
 from codemode_protocol.values import ExecuteRequest, InputText, Result
 
 
 @pytest.mark.parametrize("item", ["'x'.repeat(5e6)", "'é'.repeat(5e6)", "'é€'.repeat(1e6)", "'😀'.repeat(1e6)"])
-async def test_several_large_items_are_one_answer(item: str) -> None:
-    async with CodeModeProvider() as provider, provider.session(Toolbox()) as session:
+@pytest.mark.parametrize("provide", [CodeModeProvider, InProcessSessionProvider])
+async def test_several_large_items_are_one_answer(
+    provide: type[CodeModeProvider | InProcessSessionProvider], item: str
+) -> None:
+    async with provide() as provider:
+        session = await provider.open_session(Toolbox())
         source = f"for (let i = 0; i < 3; i++) text({item}); text('end')"
         cell = await session.execute(ExecuteRequest("call", [], source, 30_000))
         response = await cell.initial_response()
