@@ -14,6 +14,8 @@ from codemode_protocol.errors import CodeModeError, HostError, first_cause
 # In the order of the help.
 COMMANDS = (
     "run",
+    "repl",
+    "mcp",
     "ps",
     "kill",
     "replay",

@@ -38,19 +38,20 @@ def run(options: argparse.Namespace) -> int:
 
     import trio
 
-    from codemode_client.console.cells import run_cell
+    from codemode_client.console.cells import follow, interval, start, succeeded
     from codemode_client.console.display import Display, JsonDisplay, TextDisplay
     from codemode_client.console.loading import load_tools, read_source
+    from codemode_client.console.scripts import Script
     from codemode_client.provider import CodeModeProvider
     from codemode_protocol.errors import RequestFailedError, first_cause
-    from codemode_protocol.source import parse_source
 
     name, text = ("<eval>", options.eval) if options.eval is not None else read_source(options.file)
     try:
         text.encode()
     except UnicodeEncodeError as error:  # an argument may hold any bytes
         raise UsageError(f"{name} is not UTF-8 text: {error}") from error
-    source = parse_source(text)
+    script = Script.parse(name, text)
+    every = interval(script.source, options.yield_ms)
     toolbox = load_tools(options.tools)
     command = shlex.split(options.host) if options.host else None
     display: Display = JsonDisplay() if options.json else TextDisplay()
@@ -58,7 +59,10 @@ def run(options: argparse.Namespace) -> int:
 
     async def main() -> bool:
         async with CodeModeProvider(command) as provider, provider.session(toolbox) as session:
-            return await run_cell(session, name, source, toolbox.definitions, display, options.yield_ms)
+            cell = await start(session, script, toolbox.definitions, every)
+            response = await follow(session, cell, display.output, every)
+            display.ended(response, script)
+            return succeeded(response)
 
     try:
         return ExitStatus.OK if trio.run(main) else ExitStatus.SCRIPT_ERROR

@@ -2,84 +2,97 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from typing import Protocol
 
 import msgspec
 
-from codemode_protocol.source import ExecSource
+from codemode_client.console.scripts import Script
 from codemode_protocol.values import ContentItem, InputAudio, InputImage, InputText, Result, RuntimeResponse
-
-_POSITION = re.compile(r"exec_main\.mjs:(\d+):(\d+)")
 
 
 class Display(Protocol):
     """Where the events of a cell go."""
 
-    def output(self, items: list[ContentItem]) -> None: ...
+    def output(self, item: ContentItem) -> None: ...
+
+    def value(self, text: str) -> None:
+        """The value of the script's last statement."""
 
     def notification(self, text: str) -> None: ...
 
-    def ended(self, result: RuntimeResponse, name: str, source: ExecSource) -> None:
-        """The cell is over; `name` and `source` are what it ran, for the places in its error."""
+    def ended(self, result: RuntimeResponse, script: Script) -> None: ...
+
+    def refused(self, message: str) -> None:
+        """The script did not become a cell."""
+
+    def lost(self, message: str) -> None:
+        """The host is lost, or could not be started, and what it held is gone."""
 
 
 class TextDisplay:
-    """Output on standard output, everything about it on standard error."""
+    """Output and values on standard output, everything about them on standard error."""
 
-    def output(self, items: list[ContentItem]) -> None:
-        for item in items:
-            match item:
-                case InputText(text):
-                    sys.stdout.write(text + "\n")
-                case InputImage(url) | InputAudio(url):
-                    kind = url.partition(";")[0].removeprefix("data:")
-                    sys.stdout.write(f"[{kind}, {len(url)} characters]\n")
+    def output(self, item: ContentItem) -> None:
+        match item:
+            case InputText(text):
+                self.value(text)
+            case InputImage(url) | InputAudio(url):
+                kind = url.partition(";")[0].removeprefix("data:")
+                self.value(f"[{kind}, {len(url)} characters]")
+
+    def value(self, text: str) -> None:
+        sys.stdout.write(text + "\n")
         sys.stdout.flush()
 
     def notification(self, text: str) -> None:
-        sys.stderr.write(f"[notification] {text}\n")
-        sys.stderr.flush()
+        self._tell(f"[notification] {text}")
 
-    def ended(self, result: RuntimeResponse, name: str, source: ExecSource) -> None:
+    def ended(self, result: RuntimeResponse, script: Script) -> None:
         if not isinstance(result, Result):
-            sys.stderr.write("the cell was terminated\n")
+            self._tell("the cell was terminated")
         elif result.error_text is not None:
-            sys.stderr.write(explain(result.error_text, name, source) + "\n")
+            excerpt = script.excerpt(result.error_text)
+            self._tell(script.located(result.error_text) + (f"\n\n{excerpt}" if excerpt else ""))
+
+    def refused(self, message: str) -> None:
+        self._tell(message)
+
+    def lost(self, message: str) -> None:
+        self._tell(message)
+
+    def _tell(self, text: str) -> None:
+        sys.stderr.write(text + "\n")
         sys.stderr.flush()
 
 
 class JsonDisplay:
-    """One JSON object a line: `output`, `notification`, and last `result` or `terminated`."""
+    """One JSON object a line: `output`, `value`, `notification`; `result`, `terminated`, `refused` or `lost` last."""
 
-    def output(self, items: list[ContentItem]) -> None:
-        for item in items:
-            write_json({"type": "output", "item": item})
+    def output(self, item: ContentItem) -> None:
+        write_json({"type": "output", "item": item})
+
+    def value(self, text: str) -> None:
+        write_json({"type": "value", "text": text})
 
     def notification(self, text: str) -> None:
         write_json({"type": "notification", "text": text})
 
-    def ended(self, result: RuntimeResponse, name: str, source: ExecSource) -> None:
+    def ended(self, result: RuntimeResponse, script: Script) -> None:
         if isinstance(result, Result):
-            write_json({"type": "result", "cell_id": result.cell_id, "error_text": result.error_text})
+            error = None if result.error_text is None else script.located(result.error_text)
+            write_json({"type": "result", "cell_id": result.cell_id, "error_text": error})
         else:
             write_json({"type": "terminated", "cell_id": result.cell_id})
+
+    def refused(self, message: str) -> None:
+        write_json({"type": "refused", "message": message})
+
+    def lost(self, message: str) -> None:
+        write_json({"type": "lost", "message": message})
 
 
 def write_json(value: object) -> None:
     """One line of JSON on standard output, in UTF-8 whatever the locale says."""
     sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
     sys.stdout.buffer.flush()
-
-
-def explain(error_text: str, name: str, source: ExecSource) -> str:
-    """An error with the user's own name for the source in its places, and the line that it is about."""
-    stripped = source.stripped_lines
-    text = _POSITION.sub(lambda match: f"{name}:{int(match[1]) + stripped}:{match[2]}", error_text)
-    match = _POSITION.search(error_text)
-    lines = source.source.split("\n")
-    if match is not None and 1 <= int(match[1]) <= len(lines):
-        line = lines[int(match[1]) - 1].replace("\t", " ")
-        text += f"\n\n{int(match[1]) + stripped:>5} | {line}\n      | {' ' * (int(match[2]) - 1)}^"
-    return text
