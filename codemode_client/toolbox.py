@@ -1,104 +1,138 @@
-"""Python functions as tools: their definitions for a cell, and the delegate that calls them."""
+"""The tools of a session: Python functions and ready-made ones under their names, and the delegate that calls them."""
 
 from __future__ import annotations
 
-import inspect
-import typing
 from collections.abc import Callable, Iterable
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, overload
 
-import msgspec
-import trio
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, UnsetType
 
+from codemode_client.functions import DEFAULT_THREADS, FunctionTool, Threads
 from codemode_protocol.errors import ToolError
-from codemode_protocol.values import ToolDefinition, ToolInvocation, ToolKind, ToolName
+from codemode_protocol.tools import normalize_tool_name
+from codemode_protocol.values import ToolDefinition, ToolInvocation, ToolName
 
 F = TypeVar("F", bound=Callable[..., object])
 
-_NULL = Raw(b"null")
 
+class Tool(Protocol):
+    """Something that a script can call."""
 
-class Tool:
-    """One function, what a cell is told about it, and how its arguments are checked.
-
-    The function takes its arguments by keyword; they come as one JSON object, which is checked against the
-    type hints as msgspec understands them (a parameter without a hint takes anything). A plain function
-    runs in a worker thread.
-
-    Raises TypeError for a function that cannot be called with one JSON object.
-    """
-
-    def __init__(self, function: Callable[..., object], name: str, description: str) -> None:
-        self._function = function
-        self._async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
-        try:
-            hints = _type_hints(function)
-            arguments = _arguments_type(function, name, hints)
-            self._arguments = msgspec.json.Decoder(arguments)
-            input_schema = _schema(arguments)
-        except (TypeError, NameError, ValueError) as error:
-            raise TypeError(f"{name} cannot be a tool: {error}") from error
-        self.definition = ToolDefinition(
-            name=name,
-            tool_name=ToolName(name),
-            description=description,
-            kind=ToolKind.FUNCTION,
-            input_schema=input_schema,
-            output_schema=_output_schema(hints),
-        )
+    @property
+    def definition(self) -> ToolDefinition: ...
 
     async def call(self, argument: Raw) -> Raw:
-        """Call the function with a JSON object (or null, for no arguments) and give its result as JSON."""
-        try:
-            arguments = self._arguments.decode(b"{}" if bytes(argument) == b"null" else argument)
-        except msgspec.DecodeError as error:
-            raise ToolError(f"invalid arguments for {self.definition.name}: {error}") from error
-        keywords = {name: getattr(arguments, name) for name in arguments.__struct_fields__}
-        if self._async:
-            result = await typing.cast(Any, self._function)(**keywords)
-        else:
-            result = await trio.to_thread.run_sync(partial(self._function, **keywords))
-        return Raw(msgspec.json.encode(result))
+        """Answer a call: JSON in, JSON out.
+
+        `argument` is an object for a function, a string for a freeform tool, null for no arguments. An exception
+        rejects the promise in JavaScript; `ToolError` is the one whose text is all that the script is told.
+        """
+        ...
 
 
 class Toolbox:
-    """Functions as tools, and the delegate of the sessions that use them.
+    """The tools of a session, and the delegate that calls them for it. It works on any event loop, and on several.
 
-    `on_notify` is called with the text of each notification, `on_cell_closed` with the id of each cell that
-    is over.
+    `namespace` and `timeout` (seconds for each call, None for as long as it takes) hold for every function that is
+    added without its own. At most `threads` plain functions run at once on one event loop; the calls beyond wait.
+
+    `on_notify` is called with the text of each notification, `on_cell_closed` with the id of each cell that is over.
     """
 
     def __init__(
         self,
         functions: Iterable[Callable[..., object]] = (),
         *,
+        namespace: str | None = None,
+        timeout: float | None = None,
+        threads: int = DEFAULT_THREADS,
         on_notify: Callable[[str], object] | None = None,
         on_cell_closed: Callable[[str], object] | None = None,
     ) -> None:
-        self._tools: dict[str, Tool] = {}
         self.on_notify = on_notify
         self.on_cell_closed = on_cell_closed
+        self._namespace = namespace
+        self._timeout = timeout
+        self._threads = Threads(threads)
+        self._tools: dict[ToolName, Tool] = {}
+        self._identifiers: dict[str, str] = {}
         for function in functions:
             self.add(function)
 
-    def add(self, function: Callable[..., object], *, name: str | None = None, description: str | None = None) -> None:
+    def add(
+        self,
+        function: Callable[..., object],
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        namespace: str | UnsetType | None = UNSET,
+        timeout: float | UnsetType | None = UNSET,
+        freeform: bool = False,
+    ) -> None:
         """Add a function, by default under its own name and with its docstring as the description.
 
-        Raises TypeError for a function that cannot be a tool, ValueError for a name that is taken.
+        `freeform`: it takes one str, and scripts call it with a string instead of an object.
+
+        Raises TypeError for a function that cannot be a tool, ValueError for a name that is taken in JavaScript.
         """
-        if name is None:
-            name = getattr(function, "__name__", type(function).__name__)
-        if name in self._tools:
-            raise ValueError(f"there is a tool named {name} already")
-        self._tools[name] = Tool(
-            function, name, description if description is not None else inspect.getdoc(function) or ""
+        self.add_tool(
+            FunctionTool(
+                function,
+                name=name,
+                namespace=self._namespace if namespace is UNSET else namespace,
+                description=description,
+                timeout=self._timeout if timeout is UNSET else timeout,
+                freeform=freeform,
+                threads=self._threads,
+            )
         )
 
-    def tool(self, function: F) -> F:
-        """Add a function; for use as a decorator."""
-        self.add(function)
+    def add_tool(self, tool: Tool) -> None:
+        """Add a ready-made tool. Raises ValueError when its name, as JavaScript sees it, is taken."""
+        definition = tool.definition
+        identifier = normalize_tool_name(definition.name)
+        if (taken := self._identifiers.get(identifier)) is not None:
+            if taken == definition.name:
+                raise ValueError(f"there is a tool named {taken} already: give one of the two another name")
+            raise ValueError(
+                f"the tools {taken} and {definition.name} are both tools.{identifier} in JavaScript: "
+                "give one of the two another name"
+            )
+        if definition.tool_name in self._tools:
+            raise ValueError(f"there is a tool with the canonical name {_written(definition.tool_name)} already")
+        self._identifiers[identifier] = definition.name
+        self._tools[definition.tool_name] = tool
+
+    def remove_tool(self, name: ToolName) -> None:
+        """Take a tool out again. A cell that runs already can still call it, and is told that it is gone.
+
+        Raises KeyError when there is none of that name.
+        """
+        tool = self._tools.pop(name)
+        del self._identifiers[normalize_tool_name(tool.definition.name)]
+
+    @overload
+    def tool(self, function: F, /) -> F: ...
+
+    @overload
+    def tool(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        namespace: str | UnsetType | None = UNSET,
+        timeout: float | UnsetType | None = UNSET,
+        freeform: bool = False,
+    ) -> Callable[[F], F]: ...
+
+    def tool(self, function: Callable[..., object] | None = None, /, **options: Any) -> Any:
+        """Add a function; a decorator, with or without the options of `add`. The function stays what it was."""
+        if function is None:
+            return lambda decorated: self.tool(decorated, **options)
+        if not callable(function):
+            raise TypeError(f"@toolbox.tool takes its options by name, as in tool(name={function!r})")
+        self.add(function, **options)
         return function
 
     @property
@@ -107,9 +141,9 @@ class Toolbox:
         return [tool.definition for tool in self._tools.values()]
 
     async def invoke_tool(self, invocation: ToolInvocation) -> Raw:
-        tool = self._tools.get(invocation.tool_name.name)
-        if tool is None or invocation.tool_name.namespace is not None:
-            raise ToolError(f"there is no tool named {invocation.tool_name.name}")
+        tool = self._tools.get(invocation.tool_name)
+        if tool is None:
+            raise ToolError(f"there is no tool named {_written(invocation.tool_name)}")
         return await tool.call(invocation.input)
 
     async def notify(self, call_id: str, cell_id: str, text: str) -> None:
@@ -121,51 +155,5 @@ class Toolbox:
             self.on_cell_closed(cell_id)
 
 
-def _type_hints(function: Callable[..., object]) -> dict[str, Any]:
-    if isinstance(function, partial):
-        return _type_hints(function.func)
-    target = function if inspect.isroutine(function) else type(function).__call__
-    return typing.get_type_hints(target, include_extras=True)
-
-
-def _arguments_type(function: Callable[..., object], name: str, hints: dict[str, Any]) -> type[Struct]:
-    """A Struct with the function's parameters as its fields."""
-    fields: list[tuple[str, Any, Any]] = []
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            raise TypeError(f"parameter {parameter} cannot be given by name")
-        hint = hints.get(parameter.name, Any)
-        if parameter.default is parameter.empty:
-            fields.append((parameter.name, hint, msgspec.field()))
-        elif parameter.default is None or isinstance(parameter.default, (bool, int, float, str)):
-            fields.append((parameter.name, hint, msgspec.field(default=parameter.default)))
-        else:
-            # Not a value that a schema could show, nor one to hand out copies of: the function's own object.
-            default = partial(_same, parameter.default)
-            fields.append((parameter.name, hint, msgspec.field(default_factory=default)))
-    return msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=True)
-
-
-def _same(value: object) -> object:
-    return value
-
-
-def _schema(type_: Any) -> Raw:
-    """The JSON Schema of a type, with the type itself at the top and the types it uses in `$defs`."""
-    (schema,), components = msgspec.json.schema_components((type_,), ref_template="#/$defs/{name}")
-    reference = schema.get("$ref")
-    text = msgspec.json.encode(components)
-    if reference is not None and text.count(msgspec.json.encode(reference)) == 0:
-        schema = components.pop(reference.removeprefix("#/$defs/"))
-    if components:
-        schema = {**schema, "$defs": components}
-    return Raw(msgspec.json.encode(schema))
-
-
-def _output_schema(hints: dict[str, Any]) -> Raw:
-    if "return" not in hints:
-        return _NULL
-    try:
-        return _schema(hints["return"])
-    except TypeError:
-        return _NULL  # a result that has no schema may still encode
+def _written(name: ToolName) -> str:
+    return name.name if name.namespace is None else f"{name.namespace}__{name.name}"

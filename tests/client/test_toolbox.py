@@ -1,46 +1,53 @@
-"""Python functions as tools."""
+"""A toolbox: names, namespaces, conflicts, the decorator, ready-made tools, and what a script gets from it."""
 
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import pytest
 import trio
 from msgspec import Raw
 
-from codemode_client import Toolbox
+from codemode_client import CodeModeProvider, Toolbox
+from codemode_client.toolbox import Tool
 from codemode_protocol.errors import ToolError
-from codemode_protocol.values import ToolInvocation, ToolKind, ToolName
+from codemode_protocol.values import (
+    ExecuteRequest,
+    InputText,
+    Result,
+    RuntimeResponse,
+    ToolDefinition,
+    ToolInvocation,
+    ToolKind,
+    ToolName,
+)
 
 
-@dataclass
-class Point:
-    x: int
-    y: int = 0
-
-
-def area(width: Annotated[float, msgspec.Meta(description="in metres")], height: float = 1.0) -> float:
+def area(width: float, height: float = 1.0) -> float:
     """The area of a rectangle."""
     return width * height
 
 
-async def move(point: Point, *, by: Point | None = None) -> Point:
-    """Move a point."""
-    await trio.lowlevel.checkpoint()
-    return Point(point.x + by.x, point.y + by.y) if by else point
-
-
-async def call(toolbox: Toolbox, name: str, argument: bytes) -> Any:
-    invocation = ToolInvocation("1", "tool-1", ToolName(name), ToolKind.FUNCTION, Raw(argument))
+async def call(toolbox: Toolbox, name: str, argument: bytes = b"null", namespace: str | None = None) -> Any:
+    invocation = ToolInvocation("1", "tool-1", ToolName(name, namespace), ToolKind.FUNCTION, Raw(argument))
     return msgspec.json.decode(await toolbox.invoke_tool(invocation))
 
 
-def schema(toolbox: Toolbox, which: str = "input_schema", index: int = 0) -> Any:
-    return msgspec.json.decode(getattr(toolbox.definitions[index], which))
+def names(toolbox: Toolbox) -> list[str]:
+    return [definition.name for definition in toolbox.definitions]
+
+
+class Ready:
+    """A ready-made tool that gives back what it got."""
+
+    def __init__(self, name: str, tool_name: ToolName) -> None:
+        self.definition = ToolDefinition(name, tool_name, "Ready.", ToolKind.FUNCTION)
+
+    async def call(self, argument: Raw) -> Raw:
+        return argument
 
 
 def test_a_definition_says_what_the_function_says() -> None:
@@ -50,84 +57,93 @@ def test_a_definition_says_what_the_function_says() -> None:
     assert definition.kind is ToolKind.FUNCTION
 
 
-def test_the_schemas_come_from_the_type_hints() -> None:
-    toolbox = Toolbox([area])
-    found = schema(toolbox)
-    assert found["type"] == "object"
-    assert found["required"] == ["width"]
-    assert found["additionalProperties"] is False
-    assert found["properties"]["width"] == {"type": "number", "description": "in metres"}
-    assert found["properties"]["height"] == {"type": "number", "default": 1.0}
-    assert schema(toolbox, "output_schema") == {"type": "number"}
-
-
-def test_types_that_are_used_stand_in_the_schema_itself() -> None:
-    found = schema(Toolbox([move]))
-    assert found["properties"]["point"] == {"$ref": "#/$defs/Point"}
-    assert found["$defs"]["Point"]["required"] == ["x"]
-    assert "move" not in found["$defs"]
-
-
-async def test_arguments_are_given_by_name_and_results_come_back_as_json() -> None:
-    toolbox = Toolbox([area, move])
-    assert await call(toolbox, "area", b'{"width": 3, "height": 2}') == 6
-    assert await call(toolbox, "area", b'{"width": 3}') == 3
-    assert await call(toolbox, "move", b'{"point": {"x": 1}, "by": {"x": 2, "y": 3}}') == {"x": 3, "y": 3}
-
-
-async def test_a_tool_without_parameters_takes_no_argument_or_an_empty_object() -> None:
+async def test_the_decorator_leaves_the_function_what_it_was() -> None:
     toolbox = Toolbox()
 
     @toolbox.tool
-    def answer() -> int:
-        return 42
+    def one() -> int:
+        """One."""
+        return 1
 
-    assert await call(toolbox, "answer", b"null") == 42
-    assert await call(toolbox, "answer", b"{}") == 42
+    @toolbox.tool(name="zwei", description="Zwei.", namespace="de", timeout=5)
+    async def two() -> int:
+        return 2
+
+    assert one() == 1
+    assert await two() == 2
+    assert await call(toolbox, "one") == 1
+    assert await call(toolbox, "zwei", namespace="de") == 2
+    assert [(d.name, d.description) for d in toolbox.definitions] == [("one", "One."), ("de__zwei", "Zwei.")]
+
+
+def test_the_decorator_takes_its_options_by_name_only() -> None:
+    with pytest.raises(TypeError, match=r"tool\(name='area'\)"):
+        Toolbox().tool("area")  # type: ignore[call-overload]
+
+
+async def test_a_namespace_is_part_of_the_name_in_javascript_and_stays_apart_in_the_canonical_one() -> None:
+    toolbox = Toolbox([area], namespace="geo")
+    toolbox.add(area, namespace="flat", name="size")
+    toolbox.add(area, namespace=None)
+    assert names(toolbox) == ["geo__area", "flat__size", "area"]
+    assert [d.tool_name for d in toolbox.definitions] == [
+        ToolName("area", "geo"),
+        ToolName("size", "flat"),
+        ToolName("area"),
+    ]
+    assert await call(toolbox, "area", b'{"width": 2}', namespace="geo") == 2
+    with pytest.raises(ToolError, match="invalid arguments for flat__size: width is missing"):
+        await call(toolbox, "size", namespace="flat")
+    with pytest.raises(ToolError, match="no tool named flat__area"):
+        await call(toolbox, "area", namespace="flat")
 
 
 @pytest.mark.parametrize(
-    ("argument", "complaint"),
+    ("first", "second", "complaint"),
     [
-        (b'{"width": "3"}', r"invalid arguments for area: Expected `float`, got `str` - at `\$\.width`"),
-        (b"{}", "missing required field `width`"),
-        (b'{"width": 1, "depth": 1}', "unknown field `depth`"),
-        (b"[1]", "Expected `object`, got `array`"),
-        (b"null", "missing required field `width`"),
+        ("area", "area", "there is a tool named area already"),
+        ("read-file", "read_file", r"read-file and read_file are both tools\.read_file in JavaScript"),
+        ("1st", "2st", r"both tools\._st in JavaScript"),
+        ("geo__area", None, "a tool named geo__area already"),
     ],
 )
-async def test_arguments_that_do_not_fit_are_a_clear_error(argument: bytes, complaint: str) -> None:
-    with pytest.raises(ToolError, match=complaint):
-        await call(Toolbox([area]), "area", argument)
-
-
-async def test_plain_functions_run_in_a_thread_and_async_ones_do_not() -> None:
+def test_names_that_are_one_in_javascript_are_refused_when_they_are_added(
+    first: str, second: str | None, complaint: str
+) -> None:
     toolbox = Toolbox()
-
-    @toolbox.tool
-    def plain() -> bool:
-        return threading.current_thread() is threading.main_thread()
-
-    @toolbox.tool
-    async def asynchronous() -> bool:
-        return threading.current_thread() is threading.main_thread()
-
-    assert await call(toolbox, "plain", b"null") is False
-    assert await call(toolbox, "asynchronous", b"null") is True
+    toolbox.add(area, name=first)
+    with pytest.raises(ValueError, match=complaint):
+        if second is None:
+            toolbox.add(area, namespace="geo")
+        else:
+            toolbox.add(area, name=second)
+    assert names(toolbox) == [first]
 
 
-async def test_a_parameter_without_a_hint_takes_anything() -> None:
-    toolbox = Toolbox()
+@pytest.mark.parametrize("options", [{"name": ""}, {"namespace": ""}, {"timeout": 0}, {"timeout": float("nan")}])
+def test_empty_names_and_no_time_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"empty|more than 0 seconds"):
+        Toolbox().add(area, **options)
+    with pytest.raises(ValueError, match="less than 1"):
+        Toolbox(threads=0)
 
-    @toolbox.tool
-    def echo(value, default=(1, 2)):  # type: ignore[no-untyped-def]
-        return [value, default]
 
-    assert await call(toolbox, "echo", b'{"value": {"a": [null]}}') == [{"a": [None]}, [1, 2]]
+async def test_ready_made_tools_stand_beside_functions() -> None:
+    toolbox = Toolbox([area])
+    ready: Tool = Ready("server__Do.It", ToolName("Do.It", "server"))
+    toolbox.add_tool(ready)
+    assert await call(toolbox, "Do.It", b'{"a": 1}', namespace="server") == {"a": 1}
+    with pytest.raises(ValueError, match=r"both tools\.server__Do_It"):
+        toolbox.add_tool(Ready("server__Do_It", ToolName("Do_It", "server")))
+    with pytest.raises(ValueError, match=r"canonical name server__Do\.It already"):
+        toolbox.add_tool(Ready("other", ToolName("Do.It", "server")))
+    assert names(toolbox) == ["area", "server__Do.It"]
 
 
 async def test_methods_partials_and_callable_objects_are_functions_too() -> None:
     class Counter:
+        """Counts."""
+
         def __init__(self) -> None:
             self.value = 0
 
@@ -136,46 +152,64 @@ async def test_methods_partials_and_callable_objects_are_functions_too() -> None
             self.value += amount
             return self.value
 
+        @staticmethod
+        def zero() -> int:
+            return 0
+
         async def __call__(self, factor: int) -> int:
             return self.value * factor
 
     counter = Counter()
-    toolbox = Toolbox([counter.add])
-    toolbox.add(counter, name="times", description="Multiply.")
+    toolbox = Toolbox([counter.add, counter, Counter.zero])
     toolbox.add(partial(area, height=10.0), name="wide")
+    toolbox.add(partial(partial(area, 3.0)))
     assert await call(toolbox, "add", b'{"amount": 3}') == 3
-    assert await call(toolbox, "times", b'{"factor": 5}') == 15
+    assert await call(toolbox, "Counter", b'{"factor": 5}') == 15
+    assert await call(toolbox, "zero") == 0
     assert await call(toolbox, "wide", b'{"width": 2}') == 20
-    assert [definition.description for definition in toolbox.definitions[:2]] == ["Add to the counter.", "Multiply."]
+    assert await call(toolbox, "area", b'{"height": 2}') == 6
+    described = [definition.description for definition in toolbox.definitions]
+    assert described == ["Add to the counter.", "Counts.", "", "The area of a rectangle.", "The area of a rectangle."]
 
 
-def test_a_function_that_cannot_be_called_by_name_is_refused() -> None:
-    def positional(a: int, /) -> None: ...
-    def many(*values: int) -> None: ...
-    def unknown(value: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+async def test_what_a_partial_binds_cannot_be_given_by_a_script() -> None:
+    def read(path: str, *, root: str) -> str:
+        return root + path
 
-    for function in (positional, many, unknown):
-        with pytest.raises(TypeError, match=f"{function.__name__} cannot be a tool"):
-            Toolbox([function])
-
-
-def test_a_name_is_taken_once() -> None:
-    toolbox = Toolbox([area])
-    with pytest.raises(ValueError, match="a tool named area already"):
-        toolbox.add(area)
-    toolbox.add(area, name="area_of_rectangle")
-    assert [definition.name for definition in toolbox.definitions] == ["area", "area_of_rectangle"]
+    toolbox = Toolbox([partial(read, root="/safe/")])
+    assert await call(toolbox, "read", b'{"path": "x"}') == "/safe/x"
+    with pytest.raises(ToolError, match="root is no argument: there are path"):
+        await call(toolbox, "read", b'{"path": "x", "root": "/"}')
 
 
-async def test_a_tool_that_is_not_there_is_a_clear_error() -> None:
-    with pytest.raises(ToolError, match="no tool named volume"):
-        await call(Toolbox([area]), "volume", b"null")
+async def test_no_more_plain_functions_run_at_once_than_there_are_threads() -> None:
+    lock = threading.Lock()
+    running = highest = 0
+    third_started = threading.Event()
 
+    def work(number: int) -> int:
+        nonlocal running, highest
+        with lock:
+            running += 1
+            highest = max(highest, running)
+        if number == 2:
+            third_started.set()
+        with lock:
+            running -= 1
+        return number
 
-def test_a_result_without_a_schema_is_no_hindrance() -> None:
-    def opaque() -> threading.Thread: ...  # type: ignore[empty-body]
+    toolbox = Toolbox([work], threads=2)
+    results: dict[int, int] = {}
 
-    assert schema(Toolbox([opaque]), "output_schema") is None
+    async def one(number: int) -> None:
+        results[number] = await call(toolbox, "work", b'{"number": %d}' % number)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(100):
+            nursery.start_soon(one, number)
+    assert results == {number: number for number in range(100)}
+    assert third_started.is_set()
+    assert highest <= 2
 
 
 async def test_notifications_and_ends_of_cells_reach_the_callbacks() -> None:
@@ -187,3 +221,64 @@ async def test_notifications_and_ends_of_cells_reach_the_callbacks() -> None:
     silent = Toolbox()
     await silent.notify("call", "1", "hello")
     silent.cell_closed("1")
+
+
+async def run_script(toolbox: Toolbox, source: str) -> tuple[list[str], RuntimeResponse]:
+    """Run one cell on a real host to its end."""
+    async with CodeModeProvider() as provider, provider.session(toolbox) as session:
+        cell = await session.execute(ExecuteRequest("call-1", toolbox.definitions, source, 60_000))
+        response = await cell.initial_response()
+    return [item.text for item in response.content_items if isinstance(item, InputText)], response
+
+
+async def test_a_script_calls_all_kinds_of_tools_and_reads_why_a_call_failed() -> None:
+    toolbox = Toolbox([area], namespace="geo")
+
+    @toolbox.tool(freeform=True, namespace=None)
+    def shout(words: str) -> str:
+        return words.upper()
+
+    @toolbox.tool(namespace=None)
+    async def broken() -> int:
+        raise LookupError("no such city")
+
+    source = """
+        text(await tools.geo__area({ width: 2, height: 3 }));
+        text(await tools.shout("free text"));
+        for (const wrong of [
+            () => tools.geo__area({ width: "2", up: 1 }),
+            () => tools.shout({ words: "x" }),
+            () => tools.broken(),
+        ]) await wrong().catch((reason) => text(reason));
+    """
+    written, response = await run_script(toolbox, source)
+    assert isinstance(response, Result)
+    assert response.error_text is None
+    assert written == [
+        "6",
+        "FREE TEXT",
+        'invalid arguments for geo__area: width: expected number, got "2"; up is no argument: there are width, height',
+        'invalid arguments for shout: expected string, got {"words":"x"}',
+        "LookupError: no such city",
+    ]
+
+
+async def test_a_cell_that_ends_does_not_wait_for_the_thread_of_a_plain_function() -> None:
+    started, release = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        started.set()
+        release.wait(60)
+
+    try:
+        toolbox = Toolbox([wait])
+
+        @toolbox.tool
+        async def has_started() -> bool:
+            return await trio.to_thread.run_sync(started.wait, 60)
+
+        written, _ = await run_script(toolbox, "tools.wait(); text(await tools.has_started())")
+        assert written == ["true"]
+        assert not release.is_set()
+    finally:
+        release.set()
