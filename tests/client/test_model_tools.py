@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shlex
@@ -14,7 +15,7 @@ import pytest
 import trio
 from msgspec import Raw
 
-from codemode_client import CodeModeProvider, ModelOutput, ModelTools
+from codemode_client import CodeModeProvider, ModelOutput, ModelTools, aio
 from codemode_client.model import NEWS_INTERVAL_MS
 from codemode_protocol.errors import HostStartError, SessionClosedError
 from codemode_protocol.tools import ToolNameConflictError
@@ -100,7 +101,7 @@ async def test_the_pragma_sets_time_and_budget(host_command: list[str]) -> None:
     async with tools_over(host_command) as tools:
         started = trio.current_time()
         result = await tools.exec(
-            f'// @exec: {{"yield_time_ms": 100, "max_output_tokens": 10}}\ntext("x".repeat(1000));{ENDLESS}'
+            f'// @exec: {{"yield_time_ms": 500, "max_output_tokens": 10}}\ntext("x".repeat(1000));{ENDLESS}'
         )
         assert trio.current_time() - started < 5
         assert result.status == "running"
@@ -191,9 +192,11 @@ async def test_a_wait_for_the_end_goes_on_through_yields(host_command: list[str]
 
 
 async def test_a_wait_for_the_end_comes_back_when_its_time_is_over(host_command: list[str]) -> None:
-    async with tools_over(host_command, max_wait_ms=150) as tools:
+    recorder = Recorder()
+    async with tools_over(host_command, recorder, max_wait_ms=150) as tools:
         started = trio.current_time()
-        await tools.exec(f"text(1); yield_control(); text(2); {ENDLESS}")
+        await tools.exec(f"text(1); yield_control(); text(2); notify('written'); {ENDLESS}")
+        await recorder.until(lambda: recorder.notifications)
         result = await tools.wait("1", until="end")
         assert (result.status, output(result)) == ("running", ["2"])
         assert (await tools.wait("1", until="end", yield_time_ms=3_600_000)).status == "running"
@@ -227,8 +230,10 @@ async def test_a_wait_for_news_comes_back_at_the_first_output(host_command: list
 
 
 async def test_a_terminated_cell_gives_what_it_wrote_and_is_gone(host_command: list[str]) -> None:
-    async with tools_over(host_command) as tools:
-        await tools.exec("text(1); yield_control(); text(2); while (true) {}")
+    recorder = Recorder()
+    async with tools_over(host_command, recorder) as tools:
+        await tools.exec("text(1); yield_control(); text(2); notify('written'); while (true) {}")
+        await recorder.until(lambda: recorder.notifications)
         result = await tools.wait("1", terminate=True)
         assert (result.status, output(result), result.is_error) == ("terminated", ["2"], False)
         again = await tools.wait("1", terminate=True)
@@ -465,3 +470,47 @@ async def test_a_host_that_cannot_be_started_raises(host_command: list[str], tmp
         await recorder.until(lambda: recorder.closed)
         with pytest.raises(HostStartError):
             await tools.exec("text(1)")
+
+
+# Under asyncio
+
+
+def test_the_same_tools_work_under_asyncio(host_command: list[str]) -> None:
+    async def main() -> None:
+        toolbox = aio.Toolbox()
+        opened, reached = asyncio.Event(), asyncio.Event()
+
+        @toolbox.tool
+        async def gate() -> int:
+            reached.set()
+            await opened.wait()
+            return 1
+
+        async with aio.CodeModeProvider(host_command) as provider, provider.session(toolbox) as session:
+            tools = aio.ModelTools(session, toolbox)
+            assert output(await tools.call("exec", '{"source": "text(6 * 7)"}')) == ["42"]
+
+            # A cancelled exec leaves no cell behind.
+            task = asyncio.create_task(tools.exec("await tools.gate()"))
+            await reached.wait()
+            reached.clear()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert (await tools.wait("2")).status == "refused"
+
+            # A cancelled wait loses nothing.
+            first = await tools.exec("text(1); yield_control(); text(2); yield_control(); text(3 + await tools.gate())")
+            assert (first.status, first.cell_id) == ("running", "3")
+            await reached.wait()
+            task = asyncio.create_task(tools.wait("3", until="end"))
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert output(await tools.wait("3", until="news")) == ["2"]
+            opened.set()
+            last = await tools.wait("3", until="end")
+            assert (last.status, output(last)) == ("completed", ["4"])
+
+    asyncio.run(main())
