@@ -38,6 +38,9 @@ from codemode_protocol.places import parse_socket_name, socket_directories, star
 ANSWER_SECONDS = 4.0
 """How long a host may take to answer; it gives itself two seconds to see a cell's process go."""
 
+CONNECT_PAUSE_SECONDS = 0.01
+"""A host whose queue of requests is full is asked again after so much time."""
+
 TERMINATE_SECONDS = 2.0
 """How long a host that was sent SIGTERM may take to end before it is killed."""
 
@@ -155,7 +158,7 @@ def _ask(host: HostSocket, request: ControlRequest) -> ControlAnswer:
         try:
             with _private_folder(host.directory) as folder:
                 # By way of the descriptor: the path always fits, and the folder is the one that was looked at.
-                connection.connect(f"/proc/self/fd/{folder}/{host.name}")
+                _connect(connection, f"/proc/self/fd/{folder}/{host.name}", deadline)
             connection.sendall(encode(request) + b"\n")
             line = _read_line(connection, deadline)
         except FileNotFoundError:
@@ -176,6 +179,19 @@ def _ask(host: HostSocket, request: ControlRequest) -> ControlAnswer:
         return answer_decoder.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise HostSilentError(host.pid, f"host {host.pid} answers what this version does not know: {error}") from error
+
+
+def _connect(connection: socket.socket, path: str, deadline: float) -> None:
+    """Raises TimeoutError when too many others wait before us for too long."""
+    while True:
+        try:
+            connection.connect(path)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise TimeoutError from None
+            time.sleep(CONNECT_PAUSE_SECONDS)
+        else:
+            return
 
 
 def _read_line(connection: socket.socket, deadline: float) -> bytes:

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("codemode_host")
 
 CONNECTIONS = 8
-"""So many requests are served at a time; the others wait in the socket's queue."""
+"""So many requests are served at a time."""
+
+WAITING = 64
+"""So many more wait for their turn."""
 
 REQUEST_SECONDS = 2.0
 """How long a peer may take to say what it wants."""
@@ -96,12 +99,14 @@ class ControlSocket:
             try:
                 with open("/proc/self/stat", "rb", 0) as file:
                     name = socket_name(os.getpid(), start_time(file.read()))
-                # By way of the descriptor: the path always fits, and the folder is the one that was looked at.
-                listener.bind(f"/proc/self/fd/{folder}/{name}")
+                # By way of the descriptor: the path always fits, and the folder is the one that was looked at. It has
+                # its name only when somebody listens: one that is there and refuses is one that was left behind.
+                listener.bind(f"/proc/self/fd/{folder}/.{name}")
+                listener.listen(WAITING)
+                os.rename(f".{name}", name, src_dir_fd=folder, dst_dir_fd=folder)
             finally:
                 os.close(folder)
             self._path = f"{directory}/{name}"
-            listener.listen(CONNECTIONS)
             listener.setblocking(False)
         except OSError as error:
             listener.close()
