@@ -148,6 +148,9 @@ _STORE_LIMITS = (
 )
 _LONGEST_TEXT = 4096
 
+LIMIT_NAMES = (FRAME_LIMIT, DELEGATE_CALL_LIMIT, *(name for name, _ in (*_LIMITS, *_STORE_LIMITS)))
+"""The keys of `limits_met`."""
+
 
 def _any_of(limits: tuple[tuple[str, str], ...]) -> re.Pattern[str]:
     return re.compile("|".join(f"(?P<{name}>{text})" for name, text in limits), re.DOTALL)
