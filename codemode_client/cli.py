@@ -15,6 +15,7 @@ from codemode_protocol.errors import CodeModeError, HostError, first_cause
 COMMANDS = (
     "run",
     "repl",
+    "tools",
     "mcp",
     "ps",
     "kill",

@@ -15,6 +15,14 @@ def add_tools(parser: argparse.ArgumentParser, *, required: bool = False) -> Non
     )
 
 
+def add_servers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--mcp",
+        metavar="FILE",
+        help="MCP servers whose tools scripts may call: the mcpServers JSON that MCP clients are configured with",
+    )
+
+
 def add_host(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--host",

@@ -43,6 +43,7 @@ The value of the last statement is shown if that is an expression; text(value) w
 
 def configure(parser: argparse.ArgumentParser) -> None:
     arguments.add_tools(parser)
+    arguments.add_servers(parser)
     arguments.add_json(parser, "print one JSON object a line instead of text, and show no prompt")
     arguments.add_host(parser)
 
@@ -55,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     import trio
 
     from codemode_client.console.display import JsonDisplay, TextDisplay
-    from codemode_client.console.loading import load_tools
+    from codemode_client.console.loading import connected, load_tools
     from codemode_client.console.repl import Repl
     from codemode_client.provider import CodeModeProvider
 
@@ -66,8 +67,12 @@ def run(options: argparse.Namespace) -> int:
     converse = _prompt if sys.stdin is not None and sys.stdin.isatty() and not options.json else _pipe
 
     async def main() -> ExitStatus:
-        async with CodeModeProvider(command) as provider, provider.session(toolbox) as session:
-            return await converse(Repl(session, toolbox.definitions, display), toolbox, display)
+        async with (
+            connected(toolbox, options.mcp),
+            CodeModeProvider(command) as provider,
+            provider.session(toolbox) as session,
+        ):
+            return await converse(Repl(session, toolbox, display), toolbox, display)
 
     return trio.run(main)
 
@@ -89,7 +94,8 @@ async def _prompt(repl: Repl, toolbox: Toolbox, display: Display) -> ExitStatus:
 
     tools = {tool.name: tool.description.partition("\n")[0] for tool in visible_tools(toolbox.definitions)}
     prompt = Prompt(tools, COMMANDS)
-    display.value(f"codemode {VERSION}, {len(tools)} tools. Each input is a cell of its own; .help says more.")
+    count = "1 tool" if len(tools) == 1 else f"{len(tools)} tools"
+    display.value(f"codemode {VERSION}, {count}. Each input is a cell of its own; .help says more.")
     async with repl.interruptible():
         while True:
             try:

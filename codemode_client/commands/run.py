@@ -20,6 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     what.add_argument("file", metavar="FILE", nargs="?", help="the script, or - for standard input")
     what.add_argument("-e", "--eval", metavar="SOURCE", help="a script given here instead of a file")
     arguments.add_tools(parser)
+    arguments.add_servers(parser)
     parser.add_argument(
         "--yield-ms",
         type=arguments.milliseconds,
@@ -40,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
 
     from codemode_client.console.cells import follow, interval, start, succeeded
     from codemode_client.console.display import Display, JsonDisplay, TextDisplay
-    from codemode_client.console.loading import load_tools, read_source
+    from codemode_client.console.loading import connected, load_tools, read_source
     from codemode_client.console.scripts import Script
     from codemode_client.provider import CodeModeProvider
     from codemode_protocol.errors import RequestFailedError, first_cause
@@ -58,7 +59,11 @@ def run(options: argparse.Namespace) -> int:
     toolbox.on_notify = display.notification
 
     async def main() -> bool:
-        async with CodeModeProvider(command) as provider, provider.session(toolbox) as session:
+        async with (
+            connected(toolbox, options.mcp),
+            CodeModeProvider(command) as provider,
+            provider.session(toolbox) as session,
+        ):
             cell = await start(session, script, toolbox.definitions, every)
             response = await follow(session, cell, display.output, every)
             display.ended(response, script)

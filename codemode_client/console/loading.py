@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,27 @@ def load_tools(spec: str | None) -> Toolbox:
         except AttributeError as error:
             raise UsageError(f"--tools {spec}: {module_name} has no {path}") from error
     return _as_toolbox(spec, target)
+
+
+@asynccontextmanager
+async def connected(toolbox: Toolbox, servers: str | None) -> AsyncIterator[None]:
+    """The MCP servers of a file, if there is one, with their tools in the toolbox until the end of the block.
+
+    Raises UsageError when the file or one of its servers cannot be used.
+    """
+    if servers is None:
+        yield
+        return
+    try:
+        from codemode_client.mcp import McpServerError, connect
+    except ImportError as error:
+        raise UsageError(str(error)) from error
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(connect(servers, toolbox))
+        except McpServerError as error:
+            raise UsageError("\n".join([str(error), *getattr(error, "__notes__", [])])) from error
+        yield
 
 
 def _as_toolbox(spec: str, target: object) -> Toolbox:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Sequence
+import sys
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import trio
@@ -14,16 +15,17 @@ from codemode_client.console.display import Display
 from codemode_client.console.scripts import Script
 from codemode_client.console.values import Shown, showing
 from codemode_client.session import Session
+from codemode_client.toolbox import Toolbox
 from codemode_protocol.errors import CodeModeError, HostError, HostUnavailableError, StaleCellError
-from codemode_protocol.values import ContentItem, Result, Terminated, ToolDefinition
+from codemode_protocol.values import ContentItem, Result, Terminated
 
 
 class Repl:
     """Runs cells one after the other, and outlives what may happen to each."""
 
-    def __init__(self, session: Session, tools: Sequence[ToolDefinition], display: Display) -> None:
+    def __init__(self, session: Session, toolbox: Toolbox, display: Display) -> None:
         self._session = session
-        self._tools = tools
+        self._toolbox = toolbox
         self._display = display
         self._generation = session.generation
         self._running: trio.CancelScope | None = None
@@ -42,6 +44,7 @@ class Repl:
     async def _interrupt(self, signals: AsyncIterator[int]) -> None:
         async for _ in signals:
             if self._running is not None:
+                sys.stderr.write("\n")  # the terminal has written ^C
                 self._running.cancel()
 
     async def run(self, text: str) -> None:
@@ -92,7 +95,7 @@ class Repl:
         with trio.CancelScope() as scope:
             self._running = scope
             try:
-                cell = await start(self._session, script, self._tools, every)
+                cell = await start(self._session, script, self._toolbox.definitions, every)
                 return await follow(self._session, cell, show, every)
             finally:
                 self._running = None

@@ -27,10 +27,10 @@ except ImportError as error:
     ) from error
 
 _GLOBALS = (
-    "ALL_TOOLS Array BigInt Boolean Date Error Infinity Intl JSON Map Math NaN Number Object Promise Proxy RangeError "
-    "Reflect RegExp Set String Symbol SyntaxError TypeError Uint8Array WeakMap as_settled async audio await "
-    "clearTimeout const content exit false for function generatedImage globalThis image load notify null return setTimeout "
-    "store stream_settled text throw tools true typeof undefined while yield_control"
+    "ALL_TOOLS Array BigInt Boolean Date Error Infinity Intl JSON Map Math NaN Number Object Promise Proxy "
+    "RangeError Reflect RegExp Set String Symbol SyntaxError TypeError Uint8Array WeakMap as_settled async audio "
+    "await clearTimeout const content exit false for function generatedImage globalThis image load notify null "
+    "return setTimeout store stream_settled text throw tools true typeof undefined while yield_control"
 )
 
 _WORD = re.compile(r"[\w$]*$")
