@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 
 import anyio
+from anyio.abc import TaskStatus
 from mcp import Client, MCPError
 from mcp.client import IncomingMessage
 from mcp.client.subscriptions import SubscriptionLost
@@ -125,10 +126,7 @@ class Connection:
                 ) as client:
                     self._client = client
                     self.instructions = client.instructions
-                    self._on_tools(await self._list_tools())
-                    scope.deadline = math.inf
-                    self.settled.set()
-                    await self._stay()
+                    await self._stay(scope)
                     scope.deadline = anyio.current_time() + GOODBYE_SECONDS
         except BaseExceptionGroup as group:
             _, other = group.split(Exception)
@@ -149,11 +147,14 @@ class Connection:
         self._process = ServerProcess(self.name, self._server)
         return self._process.streams()
 
-    async def _stay(self) -> None:
-        """Keep the list of tools fresh until the connection is over, then let running calls end if they can."""
+    async def _stay(self, scope: anyio.CancelScope) -> None:
+        """List the tools and keep the list fresh until the connection is over, then let running calls end."""
         async with anyio.create_task_group() as group:
+            await group.start(self._listen)  # before the tools are listed, so that no change goes unnoticed
+            self._on_tools(await self._list_tools())
             group.start_soon(self._refresh)
-            group.start_soon(self._listen)
+            scope.deadline = math.inf
+            self.settled.set()
             await self._lost.wait()
             if self._calls:
                 await self._idle.wait()
@@ -218,22 +219,27 @@ class Connection:
                     "MCP server %s says that its tools have changed, but cannot list them: %s", self.name, error
                 )
 
-    async def _listen(self) -> None:
+    async def _listen(self, *, task_status: TaskStatus[None]) -> None:
         """Ask to be told of changes, where the version of the protocol has it that one must ask."""
         assert self._client is not None
         tools = self._client.server_capabilities.tools
         if self._client.protocol_version not in MODERN_PROTOCOL_VERSIONS or tools is None or not tools.list_changed:
+            task_status.started()
             return
+        listening = False
         try:
             async with self._client.listen(tools_list_changed=True) as changes:
+                listening = True
+                task_status.started()
                 async for _ in changes:
                     self._changed.set()
-        except MCPError as error:
+        except (MCPError, SubscriptionLost) as error:
             logger.info("MCP server %s does not tell of changes: %s", self.name, error)
-        except SubscriptionLost as error:
-            # What cut this off may have changed the tools, too: the next call is made over a fresh connection.
-            logger.info("MCP server %s does not tell of changes any more: %s", self.name, error)
-            self._expire()
+            if listening:
+                # What cut this off may have changed the tools, too: the next call is made over a fresh connection.
+                self._expire()
+            else:
+                task_status.started()
 
     async def _received(self, message: IncomingMessage) -> None:
         if isinstance(message, ToolListChangedNotification):

@@ -139,14 +139,15 @@ class ServerProcess:
             self.exit_status = process.returncode
         # The group's id is the server's process id, also when that process is gone: it cannot be given to another
         # process as long as anybody is left in the group.
-        for number, seconds in ((signal.SIGTERM, TERMINATION_SECONDS), (signal.SIGKILL, _KILL_SECONDS)):
-            if not _signal_group(process.pid, number):
-                return
-            with anyio.move_on_after(seconds):
-                while _signal_group(process.pid, 0):
-                    _ = process.returncode  # asking for it reaps
-                    await anyio.sleep(_POLL_SECONDS)
-        if process.returncode is None:
+        if not _signal_group(process.pid, signal.SIGTERM):
+            return
+        with anyio.move_on_after(TERMINATION_SECONDS):
+            while _signal_group(process.pid, 0):
+                _ = process.returncode  # asking for it reaps
+                await anyio.sleep(_POLL_SECONDS)
+            return
+        _signal_group(process.pid, signal.SIGKILL)
+        if not await _exited(process, _KILL_SECONDS):
             logger.warning("MCP server %s (process %d) cannot be killed", self._name, process.pid)
 
 

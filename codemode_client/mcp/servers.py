@@ -83,10 +83,13 @@ class Servers:
         self.failures: dict[str, McpServerError] = {}
         """The servers that could not be started, by name, where that was allowed."""
         self.on_changed: Callable[[], object] | None = None
-        """Called after the tools of a server have changed."""
+        """Called after tools have changed."""
         self._servers: list[ConnectedServer] = []
-        self._added: dict[str, list[ToolDefinition]] = {}
-        """What was put into the toolbox for each server."""
+        self._listed: dict[str, list[ServerTool]] = {}
+        """What each server last said."""
+        self._added: list[ToolDefinition] = []
+        """What was put into the toolbox."""
+        self._complete = False
 
     @property
     def names(self) -> list[str]:
@@ -115,21 +118,27 @@ class Servers:
         return errors
 
     def _tools_listed(self, server: ConnectedServer, listed: list[ServerTool]) -> None:
-        """Make the toolbox have the tools that a server now says it has."""
-        before = self._added.get(server.name)
-        for definition in before or ():
+        self._listed[server.name] = listed
+        if self._complete:
+            self._fill()
+
+    def _fill(self) -> None:
+        """Make the toolbox have the tools that the servers now say they have, in the order of the configuration."""
+        before, self._added = self._added, []
+        for definition in before:
             self.toolbox.remove_tool(definition.tool_name)
-        added = self._added[server.name] = []
-        for tool in listed:
-            adapted = McpTool(server.name, tool, server.call)
-            try:
-                self.toolbox.add_tool(adapted)
-            except ValueError as error:
-                logger.warning("the tool %s of MCP server %s is left out: %s", tool.name, server.name, error)
-            else:
-                added.append(adapted.definition)
-        if before is not None and before != added and self.on_changed is not None:
+        for server in self._servers:
+            for listed in self._listed.get(server.name, ()):
+                tool = McpTool(server.name, listed, server.call)
+                try:
+                    self.toolbox.add_tool(tool)
+                except ValueError as error:
+                    logger.warning("the tool %s of MCP server %s is left out: %s", listed.name, server.name, error)
+                else:
+                    self._added.append(tool.definition)
+        if self._complete and self._added != before and self.on_changed is not None:
             self.on_changed()
+        self._complete = True
 
 
 @asynccontextmanager
@@ -167,6 +176,7 @@ async def connect(
             for error in errors:
                 servers.failures[error.server] = error
                 logger.error("%s; going on without it", error)
+            servers._fill()
             yield servers
         except BaseException as error:
             stopping = (anyio.get_cancelled_exc_class(), GeneratorExit)
