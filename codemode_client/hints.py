@@ -34,7 +34,7 @@ HINTS = (
     Hint(
         r"SyntaxError: (?:missing = in const declaration|unexpected token: ['\":!])",
         _TYPESCRIPT,
-        source=r"\b(?:const|let|var)\s+[\w$]+\s*!?\s*:|[\w$)\]]!\s*[;.)\]]",
+        source=r"\b(?:const|let|var)\s+[\w$]+\s*(?:!\s*)?:|[\w$)\]]!\s*[;.)\]]",
     ),
     Hint(
         r"SyntaxError: missing \) (?:after formal parameters|in parenthetical)|SyntaxError: unexpected token: ['\":]",
@@ -44,7 +44,7 @@ HINTS = (
     Hint(
         r"SyntaxError: (?:unexpected token: (?:identifier|keyword)|missing keyword 'from' after import clause)",
         _TYPESCRIPT,
-        source=r"\b(?:declare\s+[a-z]|type\s+[\w$]+(?:<[^>]*>)?\s*=|import\s+type\b)",
+        source=r"\b(?:declare\s+[a-z]|type\s+[\w$]+(?:<[^>]{0,200}>)?\s*=|import\s+type\b)",
     ),
     Hint(
         r"SyntaxError: (?:interface is a reserved identifier|expected expression, got reserved word 'enum'"
@@ -107,11 +107,19 @@ _BARE_NAME = re.compile(r"ReferenceError: ([\w$]+) is not defined")
 MAX_LISTED = 12
 """As many tools are listed when no name is near the wanted one; beyond that ALL_TOOLS is pointed to."""
 
+MAX_SEARCHED = 20_000
+"""Of a longer script only both ends are looked at: a search must not take long, whatever a model writes."""
+
+MAX_NAME = 100
+"""So much of a wrong name is looked for, and shown."""
+
 
 def hint(error_text: str, source: str | None, tools: Sequence[str]) -> str | None:
     """What to tell the author of a script that failed; `tools` are the names that JavaScript sees."""
+    if source is not None and len(source) > MAX_SEARCHED:
+        source = f"{source[: MAX_SEARCHED // 2]}\n{source[-MAX_SEARCHED // 2 :]}"
     if (match := _NOT_A_TOOL.match(error_text)) is not None:
-        wanted = next(name for name in match.groups() if name is not None)
+        wanted = next(name for name in match.groups() if name is not None)[:MAX_NAME]
         if wanted not in tools:
             return f"There is no tool `{wanted}`. {suggestion(wanted, tools)}"
     if (match := _BARE_NAME.match(error_text)) is not None and match[1] in tools:

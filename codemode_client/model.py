@@ -214,7 +214,7 @@ class ModelTools:
             if cell is None:
                 return refuse(f"The script was not started: {error}")
             # Its answer cannot be had, so its end is the only thing left to tell.
-            del self._cells[cell.id]
+            self._forget(cell)
             return self._present("failed", cell, begin, None, error=str(error))
         cell.held += response.content_items
         return self._tell(cell, response, begin, None, remark)
@@ -381,7 +381,7 @@ class ModelTools:
             seconds=anyio.current_time() - begin,
             output=cell.take(),
             max_tokens=self._max_output_tokens,
-            error=f"{str(error).splitlines()[0]}\n\n"
+            error=f"{str(error).partition('; its last lines')[0]}\n\n"
             "The process that ran the scripts is gone, and with it every running cell and every stored value. What the "
             "scripts' tool calls did remains done; nothing was retried. "
             f"Go on with `{self._exec_name}`: a fresh process is started for it.",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
+import pytest
+
 from codemode_client import CodeModeProvider, ModelTools
 from codemode_client.hints import HINTS, MAX_LISTED, hint, suggestion
 from tests.client.recorder import Recorder, definition
@@ -114,6 +118,18 @@ def test_many_tools_are_not_listed_but_pointed_to() -> None:
     assert suggestion("weather", many) == "ALL_TOOLS lists the 13 tools: {name, description}."
     assert suggestion("tool_1x", many).startswith("Near names: tools.tool_1")
     assert suggestion("weather", []) == "No tools are enabled."
+
+
+@pytest.mark.parametrize(
+    "piece", ["type A<", "const a ", "const a\n\n", "(a ", ", a", ") ", "a!", "\n```", "\n   ", "declare ", " " * 50]
+)
+def test_a_search_takes_no_time_to_speak_of_in_whatever_a_model_writes(piece: str) -> None:
+    started = time.process_time()
+    for error in ("unexpected token: identifier", "unexpected token: ':'", "missing ) in parenthetical"):
+        hint(f"SyntaxError: {error}", piece * 200_000, [])
+        hint(f"SyntaxError: {error}", "const a" + piece[-1] * 200_000, [])
+    assert time.process_time() - started < 5
+    assert len(hint(f"TypeError: tools.{'a' * 1_000_000} is not a function", None, ["b"] * 100) or "") < 1000
 
 
 def test_a_tool_that_is_there_is_not_the_mistake() -> None:
