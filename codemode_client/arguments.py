@@ -114,7 +114,7 @@ class Arguments:
         schema: dict[str, Any] = {"type": "object", "properties": self._properties}
         if required := [p.name for p in self._parameters.values() if p.required]:
             schema["required"] = required
-        schema["additionalProperties"] = False if self._rest is None else self._rest_schema or True
+        schema["additionalProperties"] = False if self._rest is None else dict(self._rest_schema) or True
         if self._definitions:
             schema["$defs"] = self._definitions
         return Raw(encode(schema))

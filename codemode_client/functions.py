@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import weakref
 from collections.abc import Callable
@@ -126,8 +125,8 @@ class FunctionTool:
     async def _run(self, keywords: dict[str, Any]) -> Any:
         if self._async:
             return await self._function(**keywords)
-        result = await anyio.to_thread.run_sync(
-            functools.partial(self._function, **keywords), abandon_on_cancel=True, limiter=self._threads.limiter
+        # A plain function around an async one gives something to wait for; trio takes that for a mistake, unless boxed.
+        (result,) = await anyio.to_thread.run_sync(
+            lambda: (self._function(**keywords),), abandon_on_cancel=True, limiter=self._threads.limiter
         )
-        # A plain function around an async one gives what there is to wait for.
         return await result if inspect.isawaitable(result) else result

@@ -157,6 +157,7 @@ def _explained(what: str, path: Path, is_key: bool, schema: Schema, value: Raw |
     if what.startswith("Invalid enum value"):
         allowed = [option for found in schema.at(path) for option in _options(found)]
         text = f"expected one of {', '.join(map(excerpt, allowed))}" if allowed else "expected another value"
+        got = what.removeprefix("Invalid enum value ") if value is not None else ""
     elif what in _FORMATS:
         text = f"expected {_FORMATS[what]}"
     elif match := _EXPECTED.match(what):

@@ -65,9 +65,10 @@ def read_signature(function: Callable[..., object]) -> Signature:
         if parameter.kind is parameter.VAR_KEYWORD:
             rest = Parameter(name, hints.get(name, Any), description=described)
         elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
-            raise TypeError(f"parameter {parameter} cannot be given by name")
+            stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else ""
+            raise TypeError(f"parameter {stars}{name} cannot be given by name")
         elif name.startswith("__"):
-            raise TypeError(f"parameter {parameter} begins with two underscores")
+            raise TypeError(f"parameter {name} begins with two underscores")
         else:
             default = UNSET if parameter.default is parameter.empty else parameter.default
             parameters.append(_parameter(name, hints.get(name, Any), default, described))
