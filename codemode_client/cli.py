@@ -16,6 +16,7 @@ COMMANDS = (
     "run",
     "repl",
     "tools",
+    "doctor",
     "mcp",
     "ps",
     "kill",

@@ -89,13 +89,12 @@ async def _prompt(repl: Repl, toolbox: Toolbox, display: Display) -> ExitStatus:
     import trio
 
     from codemode_client.console.terminal import Prompt
-    from codemode_host.version import VERSION
     from codemode_protocol.tools import visible_tools
 
     tools = {tool.name: tool.description.partition("\n")[0] for tool in visible_tools(toolbox.definitions)}
     prompt = Prompt(tools, COMMANDS)
     count = "1 tool" if len(tools) == 1 else f"{len(tools)} tools"
-    display.value(f"codemode {VERSION}, {count}. Each input is a cell of its own; .help says more.")
+    display.value(f"{count}. Each input is a cell of its own; .help says more.")
     async with repl.interruptible():
         while True:
             try:
