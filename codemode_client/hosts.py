@@ -36,7 +36,7 @@ from codemode_protocol.errors import CodeModeError
 from codemode_protocol.places import parse_socket_name, socket_directories, start_time
 
 ANSWER_SECONDS = 4.0
-"""How long a host may take to answer; it gives itself two seconds to see a cell's process go."""
+"""How long a host may take to answer; it gives itself a second to see a cell's process go."""
 
 CONNECT_PAUSE_SECONDS = 0.01
 """A host whose queue of requests is full is asked again after so much time."""
@@ -110,9 +110,9 @@ def report(host: HostSocket) -> HostReport:
 
 
 def end_cells(host: HostSocket, session_id: str, cell_id: str | None = None) -> CellsEnded:
-    """End a cell, or all of a session: whoever waits for it is told that it was terminated.
+    """End a cell, or all of a session: whoever waits for it is told that it was terminated, or the next who does.
 
-    Returns when the processes are gone, or after two seconds. A cell that was over and not collected loses its result.
+    Returns when the processes are gone, or after a second. A cell that was over and not collected loses its result.
     The session stays open. Raises CellNotFoundError, HostGoneError, HostSilentError.
     """
     answer = _ask(host, EndCells(session_id, cell_id))

@@ -85,6 +85,7 @@ class Cell:
         self._done_at = 0
         self._terminator: Observer | None = None
         self._fate: str | None = None
+        self._ended_outside = False
         self._wake = trio.Event()
 
     # ---------------------------------------------------------------------------------------- what the session asks
@@ -173,6 +174,22 @@ class Cell:
             self._terminated()
         else:
             self._runtime.kill()
+
+    def end(self) -> bool:
+        """Stop the cell for somebody who is not its observer. Returns whether there was anything left to stop.
+
+        Whoever observes it is told that it was terminated, and if nobody does, the next who asks: its output is kept
+        for him. Of a cell that has ended already the result is dropped.
+        """
+        if self.state is State.COMPLETED:
+            self._close()
+            return False
+        if self.state is State.DRAINING:
+            self._cut_short()
+        elif self.state is State.RUNNING and self._fate is None:
+            self._ended_outside = True
+            self._doom("ended from outside")
+        return True
 
     # ------------------------------------------------------------------------------------------------- the one task
 
@@ -385,12 +402,23 @@ class Cell:
         if self._observer is not None:
             self._deliver()
 
+    def _cut_short(self) -> None:
+        """Nobody here asked for it, but the cell is over: it has no result, only what it wrote."""
+        self._cancel_calls()
+        self._set_deadline(inf)
+        self._done, self._done_at = None, time.perf_counter_ns()
+        self.state = State.COMPLETED
+        if self._observer is not None:
+            self._deliver()
+
     def _deliver(self) -> None:
-        assert self._done is not None
         observer = self._take_observer()
-        now = time.perf_counter_ns()
-        buffered = max(0, observer.since - self._done_at)
-        observer.answer(Result(self.id, self._take_items(), self._done.error, buffered, now - observer.since))
+        items, now = self._take_items(), time.perf_counter_ns()
+        if self._done is None:
+            observer.answer(Terminated(self.id, items, now - observer.since))
+        else:
+            buffered = max(0, observer.since - self._done_at)
+            observer.answer(Result(self.id, items, self._done.error, buffered, now - observer.since))
         self._close()
 
     def _lost(self, ending: RuntimeExit) -> None:
@@ -398,6 +426,8 @@ class Cell:
         self._collect()
         if self.state is State.TERMINATING:
             self._terminated()
+        elif self._ended_outside:
+            self._cut_short()
         elif self.state is State.RUNNING:
             text = self._fate or limit_met(ending, self._session.limits, self._runtime.own_words())
             if text is not None:

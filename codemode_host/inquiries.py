@@ -1,7 +1,7 @@
 """What a host answers to those who ask from outside (`control`): what there is, and the end of cells.
 
-Imported at the first request. Reading changes nothing; ending a cell is what a terminate of its client would be, but
-for whom the answer goes to: the protocol's rules hold for it as for any other end.
+Imported at the first request. Looking changes nothing, and a cell that is ended is ended for its client by nothing but
+the messages that any end has.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 import os
 import time
 from itertools import islice
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 import trio
@@ -32,9 +32,7 @@ from codemode_protocol.control import (
     request_decoder,
 )
 from codemode_protocol.places import stat_fields
-from codemode_protocol.values import Result, RuntimeResponse
 
-from .answers import CellRequestError
 from .cell import Cell, State
 from .version import VERSION
 
@@ -43,7 +41,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("codemode_host")
 
-END_SECONDS = 2.0
+END_SECONDS = 1.0
 """How long a killed cell's process may take to go before the answer is that it is still going."""
 
 MAX_CELLS = 5_000
@@ -84,34 +82,21 @@ async def _end(host: Host, request: EndCells, peer: str) -> ControlAnswer:
         cells = [cell]
     else:
         return Refused(f"session {cut(session.id)} has no cell {cut(request.cell_id)}: it has ended, or never was")
-    ends = [_End(cell) for cell in cells]
-    for end in ends:
-        logger.warning("session %s cell %s: ended from outside, by %s", cut(session.id), end.cell.id, peer)
-        end.begin()
+    stopped: list[tuple[Cell, bool]] = []
+    for cell in cells:
+        logger.warning("session %s cell %s: ended from outside, by %s", cut(session.id), cell.id, peer)
+        stopped.append((cell, cell.end()))
     host.turn_over()
     with trio.move_on_after(END_SECONDS):
-        for end in ends:
-            await end.over.wait()
-    return CellsEnded([EndedCell(session.id, end.cell.id, end.how) for end in ends])
+        for cell in cells:
+            await cell.runtime.exited.wait()
+    return CellsEnded([_ended(session.id, *one) for one in stopped])
 
 
-class _End:
-    """One cell that is being ended for somebody outside."""
-
-    def __init__(self, cell: Cell) -> None:
-        self.cell = cell
-        self.how: Literal["terminated", "dropped", "terminating"] = "terminating"
-        self.over = trio.Event()
-
-    def begin(self) -> None:
-        try:
-            self.cell.terminate(self._answered)
-        except CellRequestError:  # somebody else has begun it
-            self.over.set()
-
-    def _answered(self, response: RuntimeResponse) -> None:
-        self.how = "dropped" if isinstance(response, Result) else "terminated"
-        self.over.set()
+def _ended(session_id: str, cell: Cell, stopped: bool) -> EndedCell:
+    if not stopped:
+        return EndedCell(session_id, cell.id, "dropped")
+    return EndedCell(session_id, cell.id, "terminated" if cell.runtime.exit is not None else "terminating")
 
 
 # -------------------------------------------------------------------------------------------------------- what there is

@@ -107,8 +107,8 @@ class HostReport(Struct, frozen=True, tag="host"):
 class EndedCell(Struct, frozen=True):
     """What became of a cell that was to be ended.
 
-    `terminated`: its process is gone, and whoever waited for it was told; `dropped`: it was over already, and the
-    result that nobody had taken is gone; `terminating`: its process has been killed and is not gone yet.
+    `terminated`: its process is gone, and whoever waits for it, now or next, is told so; `dropped`: it was over
+    already, and the result that nobody had taken is gone; `terminating`: its process is not gone yet.
     """
 
     session_id: str

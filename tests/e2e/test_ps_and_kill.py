@@ -221,7 +221,7 @@ async def test_ends_from_outside_never_break_a_conversation(folder: Path) -> Non
                 await trio.sleep(random.random() / 20)
                 response = (await session.wait(WaitRequest(cell.cell_id, random.choice([0, 5, 60_000])))).response
         if isinstance(response, Result):
-            # What was ended while nobody waited for it is gone.
+            # What was over when it was ended is gone.
             assert response.error_text in (None, f"exec cell {cell.cell_id} not found")
 
     def end_one(where: HostSocket) -> bool:

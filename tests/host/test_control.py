@@ -174,23 +174,40 @@ async def test_the_calls_of_a_cell_that_is_ended_are_cancelled(folder: str) -> N
         assert isinstance(call, DelegateRequest)
         end_cells(await found(folder, host.pid), "s", cell)
         await host.receive(lambda message: message == DelegateCancel(call.id))
-        await closed(host, cell)
-        missing = await host.wait(cell)
-        assert getattr(missing, "error_text", None) == f"exec cell {cell} not found"
+
+
+@pytest.mark.parametrize("how", ["wait", "terminate"])
+async def test_a_cell_that_nobody_observes_keeps_its_output_and_its_end_for_the_next_who_asks(
+    folder: str, how: str
+) -> None:
+    async with program("--control", folder) as host:
+        await host.open()
+        _, loops = await host.start("text('one'); while (true) {}", yield_ms=0)
+        _, drains = await host.start("text('one'); store('never', 1); notify('x')", yield_ms=0)
+        where = await found(folder, host.pid)
+        await cell_that(where, drains, "draining", "notifications")
+        assert [end.how for end in end_cells(where, "s").cells] == ["terminated", "terminated"]
+        for cell in (loops, drains):
+            await cell_that(where, cell, "finished")
+            response = await (host.wait(cell) if how == "wait" else host.terminate(cell))
+            assert isinstance(response, Terminated)
+            assert texts(response) == ["one"]
+            await closed(host, cell)
+        assert report(where).cells == []
+        assert texts(await host.run("text(load('never') === undefined)")) == ["true"]
 
 
 async def test_an_end_that_nobody_took_is_dropped(folder: str) -> None:
     async with program("--control", folder) as host:
         await host.open()
-        _, over = await host.start("text('x')", yield_ms=0)
-        _, draining = await host.start("notify('x')", yield_ms=0)
+        _, cell = await host.start("text('x')", yield_ms=0)
         where = await found(folder, host.pid)
-        await cell_that(where, over, "finished")
-        await cell_that(where, draining, "draining", "notifications")
-        assert [end.how for end in end_cells(where, "s").cells] == ["dropped", "terminated"]
-        for cell in (over, draining):
-            await closed(host, cell)
+        await cell_that(where, cell, "finished")
+        assert [end.how for end in end_cells(where, "s").cells] == ["dropped"]
+        await closed(host, cell)
         assert report(where).cells == []
+        missing = await host.wait(cell)
+        assert getattr(missing, "error_text", None) == f"exec cell {cell} not found"
 
 
 async def test_a_session_whose_cells_are_ended_stays_open(folder: str) -> None:
@@ -198,7 +215,7 @@ async def test_a_session_whose_cells_are_ended_stays_open(folder: str) -> None:
         await host.open()
         await host.open("t")
         assert (await host.run("store('kept', 5)")).error_text is None
-        cells = [(await host.start("while (true) {}", yield_ms=0))[1] for _ in range(3)]
+        cells = [(await host.start("while (true) {}", yield_ms=60_000))[1] for _ in range(3)]
         _, other = await host.start(ENDLESS, "t", yield_ms=0)
         where = await found(folder, host.pid)
         assert {(end.cell_id, end.how) for end in end_cells(where, "s").cells} == {
