@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from codemode_client.model_output import ModelOutput
     from codemode_client.provider import CodeModeProvider
     from codemode_client.session import Session
-    from codemode_client.toolbox import Toolbox
+    from codemode_client.toolbox import Tool, Toolbox
+    from codemode_protocol.errors import ToolError
 
 __all__ = [
     "CodeModeProvider",
@@ -24,6 +25,8 @@ __all__ = [
     "ModelTools",
     "Session",
     "StartedCell",
+    "Tool",
+    "ToolError",
     "Toolbox",
 ]
 
@@ -34,6 +37,8 @@ _HOMES = {
     "ModelTools": "model:ModelTools",
     "Session": "session:Session",
     "StartedCell": "cells:HostStartedCell",
+    "Tool": "toolbox:Tool",
+    "ToolError": "toolbox:ToolError",
     "Toolbox": "toolbox:Toolbox",
 }
 

@@ -140,6 +140,18 @@ async def test_ready_made_tools_stand_beside_functions() -> None:
     assert names(toolbox) == ["area", "server__Do.It"]
 
 
+async def test_a_tool_that_was_taken_out_is_gone_and_its_name_is_free() -> None:
+    toolbox = Toolbox([area], namespace="geo")
+    toolbox.remove_tool(ToolName("area", "geo"))
+    assert names(toolbox) == []
+    with pytest.raises(ToolError, match="no tool named geo__area"):
+        await call(toolbox, "area", b'{"width": 1}', namespace="geo")
+    with pytest.raises(KeyError):
+        toolbox.remove_tool(ToolName("area", "geo"))
+    toolbox.add(area)
+    assert names(toolbox) == ["geo__area"]
+
+
 async def test_methods_partials_and_callable_objects_are_functions_too() -> None:
     class Counter:
         """Counts."""
