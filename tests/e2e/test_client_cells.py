@@ -256,4 +256,4 @@ async def test_python_functions_are_tools(host_command: list[str]) -> None:
         )
     assert texts(response)[0] == "2"
     assert texts(response)[1].startswith("Add two numbers.")
-    assert "Expected `int`, got `str`" in texts(response)[2]
+    assert texts(response)[2] == 'invalid arguments for add: a: expected integer, got "x"'
