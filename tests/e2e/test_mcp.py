@@ -17,7 +17,7 @@ import anyio
 import pytest
 import trio
 from mcp import Client, StdioServerParameters
-from mcp.types import CallToolResult, ImageContent, TextContent
+from mcp.types import CallToolResult, ImageContent, TextContent, ToolListChangedNotification
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVERS = Path(__file__).parent / "mcp_servers"
@@ -48,8 +48,12 @@ def origin() -> Iterator[str]:
             process.kill()
 
 
-def near(*options: str, program: str = "bench.py") -> dict[str, object]:
-    return {"command": sys.executable, "args": [str(SERVERS / program), *options]}
+def bench(*options: str) -> dict[str, object]:
+    return {"command": sys.executable, "args": [str(SERVERS / "bench.py"), *options]}
+
+
+def plain(*options: str) -> dict[str, object]:
+    return {"command": sys.executable, "args": [str(SERVERS / "plain.py"), *options]}
 
 
 def command(folder: Path, servers: Mapping[str, object] | None, *options: str) -> list[str]:
@@ -109,7 +113,7 @@ def is_running(pid: int) -> bool:
 async def test_one_script_calls_two_servers_at_the_same_time(tmp_path: Path, origin: str) -> None:
     meeting = Meeting(tmp_path)
     async with (
-        codemode(tmp_path, {"near": near("near"), "far": {"url": f"{origin}/mcp"}}) as client,
+        codemode(tmp_path, {"near": bench("near"), "far": {"url": f"{origin}/mcp"}}) as client,
         trio.open_nursery() as nursery,
     ):
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
@@ -145,14 +149,14 @@ async def test_one_script_calls_two_servers_at_the_same_time(tmp_path: Path, ori
 
 async def test_scripts_of_one_client_run_at_the_same_time_and_a_cancelled_one_is_stopped(tmp_path: Path) -> None:
     meeting = Meeting(tmp_path)
-    async with codemode(tmp_path, {"near": near("near")}) as client:
+    async with codemode(tmp_path, {"near": plain()}) as client:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(meeting.of, 2)
             source = f"text((await tools.near__meet({{ address: {json.dumps(meeting.address)} }})).content[0].text);"
             for _ in range(2):
 
                 async def meet() -> None:
-                    assert texts(await script(client, source))[1:] == ["near and near"]
+                    assert texts(await script(client, source))[1:] == ["plain and plain"]
 
                 nursery.start_soon(meet)
         os.unlink(meeting.address)
@@ -168,28 +172,9 @@ async def test_scripts_of_one_client_run_at_the_same_time_and_a_cancelled_one_is
             await stream.aclose()
 
 
-async def test_a_script_that_takes_longer_is_waited_for_and_what_it_notifies_arrives(tmp_path: Path) -> None:
-    progress: list[tuple[float, str | None]] = []
-
-    async def note(number: float, total: float | None, message: str | None) -> None:
-        progress.append((number, message))
-
-    async with codemode(tmp_path, {"plain": near(program="plain.py")}) as client:
-        source = '// @exec: {"yield_time_ms": 0}\nnotify("on my way"); await tools.plain__echo(); text("done");'
-        running = await script(client, source, progress_callback=note)
-        cell = re.search(r"as cell (\S+)\. Call `wait`", texts(running)[0])
-        assert cell is not None
-        ended = await client.call_tool("wait", {"cell_id": cell[1], "until": "end"})
-        notes = [text for text in texts(running) + texts(ended) if text.startswith("Notification")]
-        assert notes == ["Notification from the script: on my way"]
-        assert "done" in texts(ended)
-        await script(client, 'notify("here"); await tools.plain__echo();', progress_callback=note)
-        assert (1, "here") in progress
-
-
 async def test_the_client_is_told_when_the_tools_of_a_server_change(tmp_path: Path) -> None:
     async with (
-        codemode(tmp_path, {"plain": near(program="plain.py")}) as client,
+        codemode(tmp_path, {"plain": plain()}) as client,
         client.listen(tools_list_changed=True) as changes,
     ):
         before = (await client.list_tools(cache_mode="refresh")).tools[0].description
@@ -201,18 +186,32 @@ async def test_the_client_is_told_when_the_tools_of_a_server_change(tmp_path: Pa
         assert texts(await script(client, "text((await tools.plain__sing()).structuredContent.by)"))[1:] == ["sing"]
 
 
-async def test_a_client_of_the_older_protocol_is_served_and_told_of_changes(tmp_path: Path) -> None:
+async def test_a_client_of_the_older_protocol_can_wait_and_hears_of_notifications_and_changes(tmp_path: Path) -> None:
     changed = anyio.Event()
+    progress: list[tuple[float, str | None]] = []
 
     async def received(message: object) -> None:
-        if "ToolListChanged" in type(message).__name__:
+        if isinstance(message, ToolListChangedNotification):
             changed.set()
 
-    program, *arguments = command(tmp_path, {"plain": near(program="plain.py")})
+    async def note(number: float, total: float | None, message: str | None) -> None:
+        progress.append((number, message))
+
+    program, *arguments = command(tmp_path, {"plain": plain()})
     parameters = StdioServerParameters(command=program, args=arguments)
     async with Client(parameters, mode="legacy", message_handler=received) as client:
         assert client.server_info is not None
         assert client.server_info.name == "codemode"
+        source = '// @exec: {"yield_time_ms": 0}\nnotify("on my way"); await tools.plain__echo(); text("done");'
+        running = await script(client, source)
+        cell = re.search(r"as cell (\S+)\. Call `wait`", texts(running)[0])
+        assert cell is not None
+        ended = await client.call_tool("wait", {"cell_id": cell[1], "until": "end"})
+        assert "done" in texts(ended)
+        notes = [text for text in texts(running) + texts(ended) if text.startswith("Notification")]
+        assert notes == ["Notification from the script: on my way"]
+        await script(client, 'notify("here"); await tools.plain__echo();', progress_callback=note)
+        assert progress == [(1, "here")]
         await client.list_tools()
         await script(client, "await tools.plain__learn({ tools: ['sing'] })")
         await changed.wait()
@@ -260,46 +259,46 @@ def initialize(asked: subprocess.Popen[str]) -> None:
     asked.stdin.write('{"jsonrpc": "2.0", "method": "notifications/initialized"}\n')
 
 
-def test_nothing_but_messages_reaches_standard_output(tmp_path: Path) -> None:
+def all_ended(children: list[int]) -> bool:
+    return not any(is_running(child) for child in children)
+
+
+def children_of(parent: subprocess.Popen[str]) -> list[int]:
+    threads = Path(f"/proc/{parent.pid}/task").iterdir()  # whichever of them started it
+    return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+
+
+def test_nothing_but_messages_reaches_standard_output_and_its_end_is_the_end(tmp_path: Path) -> None:
     (tmp_path / "mytools.py").write_text(TOOLS)
-    with process(tmp_path, None, "--tools", "mytools:add") as started:
+    with process(tmp_path, {"bad": plain("dies")}, "--tools", "mytools:add", "--go-on-without") as started:
         initialize(started)
         answer = ask(started, 2, "tools/call", name="exec", arguments={"source": "text(await tools.add({a: 1, b: 2}))"})
         assert answer["content"][1]["text"] == "3"
+        children = children_of(started)
+        assert len(children) == 1
         out, err = started.communicate(timeout=30)
         assert started.returncode == 0
         assert out == ""
         for line in ("printed while it is imported", "written past Python", "printed in a call"):
             assert line in err
+        assert "MCP server bad" in err
+        assert "going on without it" in err
+        assert all_ended(children)
 
 
-@pytest.mark.parametrize(
-    ("how", "status"),
-    [("end of input", 0), (signal.SIGTERM, 0), (signal.SIGINT, 130)],
-    ids=["eof", "sigterm", "sigint"],
-)
-def test_no_process_is_left_and_the_status_says_how_it_ended(
-    tmp_path: Path, how: signal.Signals | str, status: int
-) -> None:
-    with process(tmp_path, {"plain": near(program="plain.py")}) as started:
-        initialize(started)
-        # One script that runs, so that there is a host with a cell, and a call that is not answered.
-        source = '// @exec: {"yield_time_ms": 0}\nsetTimeout(() => {}, 1e9); await new Promise(() => {});'
-        ask(started, 2, "tools/call", name="exec", arguments={"source": source})
-        source = "text((await tools.plain__where()).content[0].text)"
-        answer = ask(started, 3, "tools/call", name="exec", arguments={"source": source})
-        server = int(answer["content"][1]["text"])
-        threads = Path(f"/proc/{started.pid}/task").iterdir()  # whichever of them started it
-        children = [child for thread in threads for child in (thread / "children").read_text().split()]
-        assert str(server) in children
-        assert len(children) == 2  # the server and the host
-        if isinstance(how, signal.Signals):
-            started.send_signal(how)
+def test_no_process_is_left_after_a_signal_and_the_status_says_which(tmp_path: Path) -> None:
+    servers = {"plain": plain()}
+    # Both at once, for that is faster.
+    with process(tmp_path, servers) as terminated, process(tmp_path, servers) as interrupted:
+        for started, number, status in ((terminated, signal.SIGTERM, 0), (interrupted, signal.SIGINT, 130)):
+            initialize(started)
+            source = '// @exec: {"yield_time_ms": 0}\nawait new Promise(() => {});'
+            ask(started, 2, "tools/call", name="exec", arguments={"source": source})
+            children = children_of(started)
+            assert len(children) == 2  # the server and the host, which has a cell that runs
+            started.send_signal(number)
             assert started.wait(timeout=30) == status
-        else:
-            started.communicate(timeout=30)
-            assert started.returncode == status
-        assert not any(is_running(int(child)) for child in children)
+            assert all_ended(children)
 
 
 def run(folder: Path, servers: Mapping[str, object] | None, *options: str) -> subprocess.CompletedProcess[str]:
@@ -314,7 +313,7 @@ def run(folder: Path, servers: Mapping[str, object] | None, *options: str) -> su
 
 
 def test_servers_that_cannot_be_started_are_all_named_with_their_last_words(tmp_path: Path) -> None:
-    result = run(tmp_path, {"one": near("dies", program="plain.py"), "two": {"command": "/no/such"}})
+    result = run(tmp_path, {"one": plain("dies"), "two": {"command": "/no/such"}})
     assert result.returncode == 2
     assert result.stdout == ""
     assert re.search(
@@ -325,22 +324,13 @@ def test_servers_that_cannot_be_started_are_all_named_with_their_last_words(tmp_
     assert "codemode mcp: MCP server two (/no/such) cannot be started: No such file or directory" in result.stderr
 
 
-def test_one_can_go_on_without_servers_that_cannot_be_started(tmp_path: Path) -> None:
-    servers = {"one": near("dies", program="plain.py"), "two": near(program="plain.py")}
-    result = run(tmp_path, servers, "--go-on-without")
-    assert result.returncode == 0
-    assert "MCP server one" in result.stderr
-    assert "going on without it" in result.stderr
-
-
 @pytest.mark.parametrize(
     ("servers", "options", "message"),
     [
         (None, [], "there is nothing to serve: give --config FILE, --tools MODULE:OBJECT, or both"),
         ({"a": {"command": 5}}, [], "mcpServers.a.command: expected str | null, got int"),
-        (None, ["--tools", "none:none"], "--tools none:none: cannot import none"),
     ],
-    ids=["nothing", "wrong", "tools"],
+    ids=["nothing", "wrong"],
 )
 def test_what_cannot_be_served_is_told_in_one_line(
     tmp_path: Path, servers: Mapping[str, object] | None, options: list[str], message: str

@@ -102,9 +102,9 @@ async def test_tools_keep_the_namespace_of_their_server_and_every_page_is_listed
         assert names(servers.toolbox) == [
             f"{server}__{tool}"
             for server in servers.names
-            for tool in ("echo", "where", "die", "learn", "page-1", "page-2")
+            for tool in ("echo", "where", "variable", "die", "learn", "meet", "linger", "step", "page-1", "page-2")
         ]
-        definition = servers.toolbox.definitions[4]
+        definition = servers.toolbox.definitions[8]
         assert definition.tool_name == ToolName("page-1", "one")
         assert tool_signature(definition).startswith("one__page_1(")
         assert tool_signature(definition).endswith("): Promise<CallToolResult>;")
@@ -139,7 +139,7 @@ async def test_tools_with_one_name_in_javascript_are_left_out_but_for_the_first(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with connect({"mcpServers": {"a-b": plain(), "a_b": plain()}}) as servers:
-        assert len(servers.toolbox.definitions) == 6
+        assert len(servers.toolbox.definitions) == 10
         assert {tool.tool_name.namespace for tool in servers.toolbox.definitions} == {"a-b"}
     assert "the tool echo of MCP server a_b is left out: the tools a-b__echo and a_b__echo are both" in caplog.text
 
@@ -173,7 +173,7 @@ async def test_changes_are_told_over_the_newer_protocol_too() -> None:
 
 async def test_a_server_gets_the_safe_environment_and_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SECRET_OF_THE_CALLER", "x")
-    server = {**bench(), "env": {"OF_THE_FILE": "${SECRET_OF_THE_CALLER}y"}, "cwd": str(tmp_path)}
+    server = {**plain(), "env": {"OF_THE_FILE": "${SECRET_OF_THE_CALLER}y"}, "cwd": str(tmp_path)}
     async with connect(configuration(one=server)) as servers:
         assert await said(servers.toolbox, "one", "variable", key="SECRET_OF_THE_CALLER") == "(unset)"
         assert await said(servers.toolbox, "one", "variable", key="OF_THE_FILE") == "xy"
@@ -273,16 +273,16 @@ async def test_a_server_that_dies_in_a_call_is_told_and_started_again_for_the_ne
 
 async def test_a_server_that_dies_between_calls_is_started_again() -> None:
     async with connect(configuration(one=plain())) as servers:
-        pid = int(await said(servers.toolbox, "one", "where"))
+        pid = int((await said(servers.toolbox, "one", "where")).split()[0])
         os.kill(pid, signal.SIGKILL)
         await has_ended(pid)
         for connection in [server.connection for server in servers._servers]:
             await connection.ended.wait()
-        assert int(await said(servers.toolbox, "one", "where")) != pid
+        assert int((await said(servers.toolbox, "one", "where")).split()[0]) != pid
 
 
 async def test_a_cancelled_call_is_cancelled_at_the_server(tmp_path: Path) -> None:
-    async with connect(configuration(one=bench())) as servers, place(tmp_path) as (address, listener):
+    async with connect(configuration(one=plain())) as servers, place(tmp_path) as (address, listener):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(lambda: call(servers.toolbox, "one", "linger", address=address))
             stream = await listener.accept()
@@ -290,12 +290,12 @@ async def test_a_cancelled_call_is_cancelled_at_the_server(tmp_path: Path) -> No
             nursery.cancel_scope.cancel()
         assert await stream.receive_some() == b"cancelled\n"
         await stream.aclose()
-        assert (await call(servers.toolbox, "one", "add", a=1, b=1))["structuredContent"] == {"total": 2}
+        assert await said(servers.toolbox, "one", "echo") == "{}"
 
 
 async def test_a_call_without_progress_is_given_up_in_time_and_one_with_progress_is_not(tmp_path: Path) -> None:
     async with (
-        connect(configuration(one=bench()), call_timeout=0.8) as servers,
+        connect(configuration(one=plain()), call_timeout=0.8) as servers,
         place(tmp_path) as (address, listener),
     ):
         assert await said(servers.toolbox, "one", "step", steps=5, seconds=0.2) == "done"
@@ -324,7 +324,7 @@ async def test_a_server_that_will_not_end_is_killed(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(server_process, "EXIT_SECONDS", 0.1)
     monkeypatch.setattr(server_process, "TERMINATION_SECONDS", 0.1)
     async with connect(configuration(one=plain("stubborn"))) as servers:
-        pid = int(await said(servers.toolbox, "one", "where"))
+        pid = int((await said(servers.toolbox, "one", "where")).split()[0])
     assert not is_running(pid)
 
 
@@ -332,7 +332,7 @@ async def test_cancellation_ends_the_servers(monkeypatch: pytest.MonkeyPatch) ->
     pid = 0
     with trio.CancelScope() as scope:
         async with connect(configuration(one=plain())) as servers:
-            pid = int(await said(servers.toolbox, "one", "where"))
+            pid = int((await said(servers.toolbox, "one", "where")).split()[0])
             scope.cancel()
             await trio.sleep_forever()
     assert not is_running(pid)
@@ -341,7 +341,7 @@ async def test_cancellation_ends_the_servers(monkeypatch: pytest.MonkeyPatch) ->
 def test_all_of_it_works_under_asyncio() -> None:
     async def main() -> None:
         changed = anyio.Event()
-        async with connect(configuration(one=plain(), two=bench())) as servers:
+        async with connect(configuration(one=plain())) as servers:
             servers.on_changed = changed.set
             await call(servers.toolbox, "one", "learn", tools=["die", "sing"])
             await changed.wait()
@@ -349,6 +349,5 @@ def test_all_of_it_works_under_asyncio() -> None:
             with pytest.raises(ToolError, match=r"ended \(exit status 7\)"):
                 await call(servers.toolbox, "one", "die")
             assert await said(servers.toolbox, "one", "echo") == "{}"
-            assert (await call(servers.toolbox, "two", "add", a=1, b=2))["structuredContent"] == {"total": 3}
 
     anyio.run(main, backend="asyncio")

@@ -7,7 +7,6 @@ With `--http` it listens on the loopback interface, by default on a free port, a
 from __future__ import annotations
 
 import base64
-import os
 import socket
 import sys
 
@@ -44,18 +43,6 @@ def say_it(word: str) -> str:
 
 
 @server.tool()
-def variable(key: str) -> str:
-    """An environment variable of the server."""
-    return os.environ.get(key, "(unset)")
-
-
-@server.tool()
-def where() -> str:
-    """The process and the directory of the server."""
-    return f"{os.getpid()} {os.getcwd()}"
-
-
-@server.tool()
 def header(context: Context, key: str) -> str:
     """A header of the request that the call came with."""
     request = context.request_context.request
@@ -87,35 +74,6 @@ async def meet(address: str) -> str:
     async with await anyio.connect_unix(address) as stream:
         await stream.send(name.encode() + b"\n")
         return (await stream.receive()).decode()
-
-
-@server.tool()
-async def linger(address: str) -> str:
-    """Tell a unix socket when the call starts, and when it is cancelled."""
-    async with await anyio.connect_unix(address) as stream:
-        await stream.send(b"started\n")
-        try:
-            await anyio.sleep_forever()
-        finally:
-            with anyio.CancelScope(shield=True):
-                await stream.send(b"cancelled\n")
-    return "never"
-
-
-@server.tool()
-async def step(context: Context, steps: int, seconds: float) -> str:
-    """Report progress at each step."""
-    for number in range(steps):
-        await anyio.sleep(seconds)
-        await context.report_progress(number + 1, steps, "step")
-    return "done"
-
-
-@server.tool()
-def die(status: int) -> str:
-    """End the process in the middle of the call."""
-    print("about to die", file=sys.stderr, flush=True)
-    os._exit(status)
 
 
 @server.tool()
