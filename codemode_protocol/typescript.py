@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -131,6 +132,6 @@ def _is_call_tool_result(schema: Any) -> bool:
 def _decoded(schema: Raw) -> Any:
     """The schema as Python values; None for what is no JSON."""
     try:
-        return msgspec.json.decode(schema)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return json.loads(bytes(schema))  # which takes halves of characters, as JavaScript does, and msgspec does not
+    except (ValueError, RecursionError):
         return None
