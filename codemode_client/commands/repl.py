@@ -94,7 +94,7 @@ async def _prompt(repl: Repl, toolbox: Toolbox, display: Display) -> ExitStatus:
     tools = {tool.name: tool.description.partition("\n")[0] for tool in visible_tools(toolbox.definitions)}
     prompt = Prompt(tools, COMMANDS)
     count = "1 tool" if len(tools) == 1 else f"{len(tools)} tools"
-    display.value(f"{count}. Each input is a cell of its own; .help says more.")
+    display.value(f"codemode: {count}; each input is a cell of its own. .help says more.")
     async with repl.interruptible():
         while True:
             try:

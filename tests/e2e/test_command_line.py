@@ -8,32 +8,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-
-TOOLS = '''
-from codemode_client import Toolbox
-from codemode_protocol.errors import ToolError
-
-toolbox = Toolbox()
-
-@toolbox.tool
-def add(a: int, b: int) -> int:
-    """Add two numbers."""
-    return a + b
-
-def shout(text: str) -> str:
-    """Say it louder."""
-    return text.upper()
-
-functions = [shout]
-nothing = 5
-'''
+from tests.e2e.commands import CODEMODE, ROOT, TOOLS, codemode, environment, running
 
 
 @pytest.fixture
@@ -41,19 +20,6 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "mytools.py").write_text(TOOLS)
     (tmp_path / "broken.py").write_text("1 / 0\n")
     return tmp_path
-
-
-def codemode(folder: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "codemode_client.cli", *arguments],
-        cwd=folder,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
 
 
 def host_command(*arguments: str) -> str:
@@ -180,14 +146,14 @@ def test_a_reader_who_has_had_enough_ends_it_quietly(folder: Path, more: list[st
 def test_output_that_cannot_be_written_is_said_in_one_line(folder: Path) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "codemode_client.cli", "run", "-e", "text(1)"],
+            [*CODEMODE, "run", "-e", "text(1)"],
             cwd=folder,
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
             timeout=60,
             check=False,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env=environment(),
         )
     assert (done.returncode, done.stderr) == (2, "codemode run: [Errno 28] No space left on device\n")
 
@@ -204,30 +170,6 @@ def processes_mentioning(marker: str) -> list[str]:
             if marker in command:
                 found.append(command)
     return found
-
-
-@contextmanager
-def running(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "codemode_client.cli", *arguments],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        if process.stdout is not None and not process.stdout.closed:
-            process.communicate()
-        else:
-            process.wait()
-            assert process.stderr is not None
-            process.stderr.close()
 
 
 def test_ctrl_c_ends_the_cell_and_leaves_no_process(folder: Path) -> None:

@@ -1,0 +1,82 @@
+"""`codemode` as a person runs it: the real program in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+CODEMODE = [sys.executable, "-m", "codemode_client.cli"]
+
+TOOLS = '''
+from codemode_client import Toolbox
+from codemode_protocol.errors import ToolError
+
+toolbox = Toolbox()
+
+@toolbox.tool
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+def shout(text: str) -> str:
+    """Say it louder."""
+    return text.upper()
+
+functions = [shout]
+nothing = 5
+'''
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), **more}
+
+
+def codemode(folder: Path, *arguments: str, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*CODEMODE, *arguments],
+        cwd=folder,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=environment(**more),
+    )
+
+
+@contextmanager
+def running(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """The program with pipes, in a process group of its own; ended with the block."""
+    process = subprocess.Popen(
+        [*CODEMODE, *arguments],
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+        env=environment(),
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def host_of(pid: int) -> int:
+    """The process number of the host that a running `codemode` has started."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    hosts = [int(child) for child in children if b"codemode_host" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    assert len(hosts) == 1, hosts
+    return hosts[0]
