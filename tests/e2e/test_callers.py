@@ -1,0 +1,337 @@
+"""Trio, asyncio and plain calls: one interface, one program, and real programs that get a real Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import codemode_client
+from codemode_client import aio, blocking
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_SECONDS = 30.0
+
+NATIVE_BUSINESS = {
+    "CodeModeProvider": {"connect", "observer"},
+    "Session": {"open"},
+    "StartedCell": set[str](),
+    "ModelTools": set[str](),
+}
+"""What the native classes have for one another, not for callers."""
+MADE_BY_OTHERS = {"Session", "StartedCell"}
+"""Nobody calls these with arguments of his own."""
+
+
+# One interface
+
+
+def interface(cls: type, internal: set[str]) -> dict[str, object]:
+    """A class's public names: parameters of methods, None for what is no method."""
+    found: dict[str, object] = {}
+    for name in dir(cls):
+        member = inspect.getattr_static(cls, name)
+        # Slots and attributes that `__init__` sets are in the instances, not here.
+        if not name.startswith("_") and name not in internal and not inspect.ismemberdescriptor(member):
+            found[name] = parameters(member) if inspect.isfunction(member) else None
+    return found
+
+
+def parameters(function: object) -> list[tuple[str, object, object, object]]:
+    assert callable(function)
+    return [
+        (one.name, one.kind, one.default, one.annotation) for one in inspect.signature(function).parameters.values()
+    ]
+
+
+def is_async(cls: type, name: str) -> bool:
+    return inspect.iscoroutinefunction(getattr(cls, name))
+
+
+@pytest.mark.parametrize("name", list(NATIVE_BUSINESS))
+@pytest.mark.parametrize("module", [aio, blocking])
+def test_every_style_has_the_same_names_and_parameters(module: ModuleType, name: str) -> None:
+    native: type = getattr(codemode_client, name)
+    cls: type = getattr(module, name)
+    expected = interface(native, NATIVE_BUSINESS[name])
+    if name == "CodeModeProvider":
+        expected["closed"] = None  # which the native one sets for itself
+    assert interface(cls, set()) == expected
+    if name not in MADE_BY_OTHERS:
+        assert parameters(cls) == parameters(native)
+    for method, found in expected.items():
+        if found is not None:
+            assert is_async(cls, method) == (module is aio and is_async(native, method)), method
+
+
+@pytest.mark.parametrize("module", [aio, blocking])
+def test_every_style_exports_what_differs_between_them(module: ModuleType) -> None:
+    assert module.__all__ == sorted([*NATIVE_BUSINESS, "Toolbox"])
+    assert module.Toolbox is codemode_client.Toolbox
+    assert aio.ModelTools is codemode_client.ModelTools
+
+
+# One program
+
+STYLES = ("trio", "asyncio", "blocking")
+
+
+def example(style: str) -> Path:
+    return ROOT / "examples" / f"callers_{style}.py"
+
+
+def plain_source(style: str) -> str:
+    """An example without what may differ: its docstring, imports, awaits, and how `main` is run."""
+    source = example(style).read_text(encoding="utf-8")
+    source = source.partition('"""\n\n')[2]
+    source = re.sub(r"^(import|from) .*\n", "", source, flags=re.MULTILINE)
+    source = re.sub(r"\bawait (?!tools\.|Promise\.)", "", source)
+    source = re.sub(r"\basync ", "", source)
+    source = re.sub(r"(trio|asyncio)\.run\(main(\(\))?\)", "main()", source)
+    return source.strip()
+
+
+def test_the_examples_differ_in_imports_and_awaits_alone() -> None:
+    assert plain_source("trio") == plain_source("asyncio") == plain_source("blocking")
+    assert "session.run(" in plain_source("blocking")
+
+
+def test_the_examples_say_the_same() -> None:
+    said = {
+        style: subprocess.run(
+            [sys.executable, example(style)], capture_output=True, text=True, check=True, timeout=60
+        ).stdout
+        for style in STYLES
+    }
+    assert said["trio"].splitlines() == ["Oslo: 37.4 °F", "Rome: 64.4 °F", "one", "two", "completed", "20"]
+    assert said["asyncio"] == said["blocking"] == said["trio"]
+
+
+# Real programs, real signals
+
+PROLOGUE = """
+import asyncio, sys, threading, time, trio
+from codemode_client import Toolbox, aio, blocking
+from codemode_protocol.values import ExecuteRequest, WaitRequest
+
+toolbox = Toolbox(on_notify=lambda text: print(text, flush=True))
+
+@toolbox.tool
+def stuck() -> None:
+    "A tool that nothing ends."
+    print("ready", flush=True)
+    time.sleep(1000)
+
+@toolbox.tool
+async def endless() -> None:
+    "A tool that a cancellation ends."
+    await (asyncio if "asyncio" in sys.argv else trio).sleep(1000)
+
+SPIN = "notify('ready'); while (true) {}"
+
+def started(session, source=SPIN, yield_ms=600_000):
+    return session.execute(ExecuteRequest("call", toolbox.definitions, source, yield_ms))
+"""
+
+BLOCKING = """
+with blocking.CodeModeProvider() as provider, provider.session(toolbox) as session:
+    try:
+        %s
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+        raise
+"""
+
+ASYNCIO = """
+async def main():
+    async with aio.CodeModeProvider() as provider, provider.session(toolbox) as session:
+        try:
+            %s
+        except asyncio.CancelledError:
+            print("interrupted", flush=True)
+            raise
+
+asyncio.run(main())
+"""
+
+CALLS = {
+    "run": "WAIT session.run(SPIN)",
+    "initial_response": "cell = WAIT started(session); WAIT cell.initial_response()",
+    "wait": (
+        "cell = WAIT started(session, SPIN, 0); WAIT cell.initial_response(); "
+        "WAIT session.wait(WaitRequest(cell.cell_id, 600_000))"
+    ),
+    "endless tool": "WAIT session.run(\"notify('ready'); await tools.endless()\", toolbox.definitions)",
+}
+
+
+class Program:
+    """A program that was started, and what it left or did not leave."""
+
+    def __init__(self, source: str, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PROLOGUE + source, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={key: value for key, value in os.environ.items() if key != "CODEMODE_TEST_HOST"},
+        )
+        self.processes: set[int] = set()
+
+    def expect(self, line: str) -> None:
+        """Read the program's next line; every process that it has then is remembered."""
+        assert self.process.stdout is not None
+        readable, _, _ = select.select([self.process.stdout], [], [], PATIENCE_SECONDS)
+        assert readable, f"no word of {line!r}"
+        said = self.process.stdout.readline()
+        assert said == line + "\n", said + (self.process.communicate()[1] if not said else "")
+        self.processes |= descendants(self.process.pid)
+
+    def go_on(self) -> None:
+        """Let it read a line."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def interrupt(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+
+    def end(self) -> tuple[int, str]:
+        """Wait for its end, and for that of its processes; its status and what it wrote on standard error."""
+        _, errors = self.process.communicate(timeout=PATIENCE_SECONDS)
+        deadline = time.monotonic() + 2.0
+        while (left := [pid for pid in self.processes if runs(pid)]) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        assert left == []
+        return self.process.returncode, errors
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@contextlib.contextmanager
+def program(source: str, *arguments: str) -> Iterator[Program]:
+    running = Program(source, *arguments)
+    try:
+        yield running
+    finally:
+        running.kill()
+
+
+def descendants(pid: int) -> set[int]:
+    found: set[int] = set()
+    for listing in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in map(int, listing.read_text().split()):
+                found |= {child} | descendants(child)
+    return found
+
+
+def runs(pid: int) -> bool:
+    """Whether there is such a process that has not ended; one that waits to be reaped has."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("call", list(CALLS))
+def test_ctrl_c_ends_a_blocking_call_the_host_and_the_program(call: str) -> None:
+    with program(BLOCKING % CALLS[call].replace("WAIT ", "")) as running:
+        running.expect("ready")
+        assert len(running.processes) >= 2  # a host and what it has started
+        begin = time.monotonic()
+        running.interrupt()
+        running.expect("interrupted")
+        assert time.monotonic() - begin < blocking.ABANDONED_SECONDS  # it came to its end, and was not given up
+        status, errors = running.end()
+    assert status == -signal.SIGINT
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+
+
+@pytest.mark.parametrize("call", list(CALLS))
+def test_ctrl_c_ends_a_call_under_asyncio_run_the_host_and_the_program(call: str) -> None:
+    with program(ASYNCIO % CALLS[call].replace("WAIT", "await"), "asyncio") as running:
+        running.expect("ready")
+        running.interrupt()
+        running.expect("interrupted")
+        status, errors = running.end()
+    assert status == -signal.SIGINT
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+    assert "was never" not in errors
+    assert "Task was destroyed" not in errors
+
+
+def test_a_second_ctrl_c_leaves_a_tool_that_nothing_ends() -> None:
+    source = BLOCKING % "session.run('await tools.stuck()', toolbox.definitions)"
+    with program(source) as running:
+        running.expect("ready")
+        running.interrupt()
+        running.expect("interrupted")
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while running.process.poll() is None and time.monotonic() < deadline:
+            running.interrupt()  # each one ends one wait: for the session, for the thread
+            time.sleep(0.1)
+        status, errors = running.end()
+    assert status == -signal.SIGINT
+    assert "KeyboardInterrupt" in errors
+
+
+OPEN_AT_THE_END = {
+    "a blocking provider": """
+provider = blocking.CodeModeProvider()
+provider.__enter__()
+session = provider.open_session(toolbox)
+cell = started(session, SPIN, 0)
+""",
+    "a blocking provider with a stuck tool": """
+provider = blocking.CodeModeProvider()
+provider.__enter__()
+session = provider.open_session(toolbox)
+started(session, "await tools.stuck()")
+""",
+    "a blocking provider in the middle of a thread's call": """
+provider = blocking.CodeModeProvider()
+provider.__enter__()
+session = provider.open_session(toolbox)
+threading.Thread(target=session.run, args=[SPIN], daemon=True).start()
+""",
+    "an asyncio provider whose loop is closed": """
+async def main():
+    provider = aio.CodeModeProvider()
+    await provider.__aenter__()
+    session = await provider.open_session(toolbox)
+    await started(session, "notify('ready'); await tools.endless()")
+    await said.wait()
+    return provider, session
+
+said = asyncio.Event()
+toolbox.on_notify = lambda text: (print(text, flush=True), said.set())
+kept = asyncio.run(main())
+""",
+}
+
+
+@pytest.mark.parametrize("what", list(OPEN_AT_THE_END))
+def test_a_program_that_ends_with_an_open_provider_does_not_hang_and_leaves_nothing(what: str) -> None:
+    source = OPEN_AT_THE_END[what] + "sys.stdin.readline()\n"
+    with program(source, "asyncio" if "aio." in source else "") as running:
+        running.expect("ready")
+        assert len(running.processes) >= 2
+        running.go_on()
+        status, errors = running.end()
+    assert (status, errors) == (0, "")
