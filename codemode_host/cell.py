@@ -72,7 +72,7 @@ class Cell:
         self.started_ns = time.perf_counter_ns()
         self.call_id = request.tool_call_id
         self._session = session
-        self._runtime = runtime
+        self.runtime = runtime
         self._tools: list[ToolDefinition] = request.enabled_tools
         self._output = OutputBuffer(runtime.output)
         self._held_back = False
@@ -82,7 +82,8 @@ class Cell:
         self._calls: dict[Call, None] = {}
         self._notifications = 0
         self._done: Done | None = None
-        self._done_at = 0
+        self.completed_ns = 0
+        """When it was over, on the clock of `started_ns`; 0 before that."""
         self._terminator: Observer | None = None
         self._fate: str | None = None
         self._ended_outside = False
@@ -117,10 +118,6 @@ class Cell:
         return self._observer is not None
 
     @property
-    def runtime(self) -> Runtime:
-        return self._runtime
-
-    @property
     def calls(self) -> Iterable[Call]:
         """Those that are not answered yet, oldest first."""
         return self._calls
@@ -139,11 +136,6 @@ class Cell:
     def output_bytes(self) -> int:
         """What the host holds of its output."""
         return self._output.held
-
-    @property
-    def completed_ns(self) -> int:
-        """When its script was over, on the clock of `started_ns`; 0 before that."""
-        return self._done_at
 
     def forget_observer(self) -> None:
         """The observer has been cancelled; what it would have got stays for the next one."""
@@ -173,7 +165,7 @@ class Cell:
         if ended:
             self._terminated()
         else:
-            self._runtime.kill()
+            self.runtime.kill()
 
     def end(self) -> bool:
         """Stop the cell for somebody who is not its observer. Returns whether there was anything left to stop.
@@ -195,7 +187,7 @@ class Cell:
 
     async def run(self) -> None:
         """Listen to the runtime until the script is over or its process is gone."""
-        runtime = self._runtime
+        runtime = self.runtime
         runtime.on_end = self._wake_up
         try:
             if await self._listen():
@@ -211,7 +203,7 @@ class Cell:
 
     async def _listen(self) -> bool:
         """Whether the script said that it was over, before its link ended."""
-        runtime = self._runtime
+        runtime = self.runtime
         frames: deque[Frame] = deque()
         while True:
             while frames and not self._crowded:
@@ -304,9 +296,9 @@ class Cell:
             if self._notifications == 0 and self.state is State.DRAINING:
                 self._completed()
         elif self.state is State.RUNNING and self._fate is None:
-            self._runtime.send(link.SETTLE, b"[[%d,%s,%s]]" % (call.sequence, verdict, text))
+            self.runtime.send(link.SETTLE, b"[[%d,%s,%s]]" % (call.sequence, verdict, text))
             limit = self._session.limits.answer_bytes
-            if self._runtime.unread > limit:
+            if self.runtime.unread > limit:
                 self._doom(f"cell left more than {limit // MIB} MiB of answers to its tool calls unread")
 
     # ----------------------------------------------------------------------------------------------------- output
@@ -349,7 +341,7 @@ class Cell:
 
     def _go_on(self) -> None:
         self._held_back = False
-        self._runtime.send(link.FLUSHED)
+        self.runtime.send(link.FLUSHED)
 
     def room_again(self) -> None:
         """All cells together hold less output again."""
@@ -394,7 +386,7 @@ class Cell:
     def _completed(self) -> None:
         assert self._done is not None
         self._cancel_calls()
-        self._done_at = time.perf_counter_ns()
+        self.completed_ns = time.perf_counter_ns()
         refusal = self._session.store(self._done.stored)
         if refusal is not None:
             self._done.error = refusal if self._done.error is None else f"{self._done.error}\n{refusal}"
@@ -406,7 +398,7 @@ class Cell:
         """Nobody here asked for it, but the cell is over: it has no result, only what it wrote."""
         self._cancel_calls()
         self._set_deadline(inf)
-        self._done, self._done_at = None, time.perf_counter_ns()
+        self._done, self.completed_ns = None, time.perf_counter_ns()
         self.state = State.COMPLETED
         if self._observer is not None:
             self._deliver()
@@ -417,7 +409,7 @@ class Cell:
         if self._done is None:
             observer.answer(Terminated(self.id, items, now - observer.since))
         else:
-            buffered = max(0, observer.since - self._done_at)
+            buffered = max(0, observer.since - self.completed_ns)
             observer.answer(Result(self.id, items, self._done.error, buffered, now - observer.since))
         self._close()
 
@@ -429,7 +421,7 @@ class Cell:
         elif self._ended_outside:
             self._cut_short()
         elif self.state is State.RUNNING:
-            text = self._fate or limit_met(ending, self._session.limits, self._runtime.own_words())
+            text = self._fate or limit_met(ending, self._session.limits, self.runtime.own_words())
             if text is not None:
                 self._drain(Done(text, {}))
             else:
@@ -438,12 +430,12 @@ class Cell:
     def _doom(self, error_text: str) -> None:
         """The cell met a limit that the host sets: stop it, and fail it once its process is gone."""
         self._fate = error_text
-        self._runtime.kill()
+        self.runtime.kill()
 
     def _broken(self, cause: str) -> None:
         """An engine panic. Comes back only where that is the end of this cell alone."""
-        self._runtime.kill()
-        self._session.panic(self, cause, self._runtime.evidence())  # the host's policy raises
+        self.runtime.kill()
+        self._session.panic(self, cause, self.runtime.evidence())  # the host's policy raises
         if self.state is State.TERMINATING:
             self._terminated()
         elif self.state is State.RUNNING:
