@@ -92,8 +92,9 @@ def run(options: argparse.Namespace) -> int:
             stopped = trio.run(program.run, *descriptors)
         except BaseException as raised:
             cause = first_cause(raised)
-            if isinstance(cause, McpServerError):
-                for other in getattr(cause, "__notes__", ()):
-                    sys.stderr.write(f"codemode mcp: {other}\n")
-            raise
+            if not isinstance(cause, McpServerError):
+                raise
+            for failure in (cause, *getattr(cause, "__notes__", ())):
+                sys.stderr.write(f"codemode mcp: {failure}\n")
+            return ExitStatus.USAGE
     return ExitStatus.INTERRUPTED if stopped == signal.SIGINT else ExitStatus.OK

@@ -21,7 +21,7 @@ from mcp.types import (
 )
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 
-from codemode_client.mcp.config import HttpServer, Server
+from codemode_client.mcp.config import HttpServer, Server, StdioServer
 from codemode_client.mcp.errors import McpServerError
 from codemode_client.mcp.process import ServerProcess
 from codemode_client.mcp.transports import Opened, http_streams, watched
@@ -58,8 +58,8 @@ class SessionExpiredError(ToolError):
 class Connection:
     """`run` lives as long as the connection does; everything else is for other tasks of the same event loop.
 
-    `on_tools` is awaited with the server's tools when they are known, and again when the server says that they have
-    changed. `previous` is a connection to the same server that must have ended before.
+    `on_tools` is called with the server's tools when they are known, and again when the server says that they have
+    changed. `previous` is the connection before this one. A process is started only when that has ended.
     """
 
     def __init__(
@@ -104,6 +104,7 @@ class Connection:
                     stderr=self._process.stderr if self._process is not None else "",
                 )
         finally:
+            self._previous = None
             self.over = True
             self.settled.set()
             self.ended.set()
@@ -113,9 +114,8 @@ class Connection:
         # What the SDK's tasks raise comes in groups, at times together with a cancellation, which is not ours to keep.
         try:
             with self._scope as scope:
-                if self._previous is not None:
+                if self._previous is not None and isinstance(self._server, StdioServer):
                     await self._previous.ended.wait()
-                    self._previous = None
                 scope.deadline = anyio.current_time() + self._start_timeout
                 async with Client(
                     watched(self._streams(), self._said_no_more),
@@ -215,9 +215,10 @@ class Connection:
             try:
                 self._on_tools(await self._list_tools())
             except (MCPError, RuntimeError, ValueError) as error:
-                logger.warning(
-                    "MCP server %s says that its tools have changed, but cannot list them: %s", self.name, error
-                )
+                if not self.over:
+                    logger.warning(
+                        "the tools of MCP server %s have changed, but cannot be listed: %s", self.name, error
+                    )
 
     async def _listen(self, *, task_status: TaskStatus[None]) -> None:
         """Ask to be told of changes, where the version of the protocol has it that one must ask."""
@@ -235,11 +236,11 @@ class Connection:
                     self._changed.set()
         except (MCPError, SubscriptionLost) as error:
             logger.info("MCP server %s does not tell of changes: %s", self.name, error)
-            if listening:
-                # What cut this off may have changed the tools, too: the next call is made over a fresh connection.
-                self._expire()
-            else:
-                task_status.started()
+        if not listening:
+            task_status.started()
+        elif isinstance(self._server, HttpServer):
+            # What cut this off may have changed the tools, too: the next call is made over a fresh connection.
+            self._expire()
 
     async def _received(self, message: IncomingMessage) -> None:
         if isinstance(message, ToolListChangedNotification):

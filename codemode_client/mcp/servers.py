@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 from anyio.abc import TaskGroup
@@ -126,7 +126,8 @@ class Servers:
         """Make the toolbox have the tools that the servers now say they have, in the order of the configuration."""
         before, self._added = self._added, []
         for definition in before:
-            self.toolbox.remove_tool(definition.tool_name)
+            with suppress(KeyError):  # its owner may have taken it out
+                self.toolbox.remove_tool(definition.tool_name)
         for server in self._servers:
             for listed in self._listed.get(server.name, ()):
                 tool = McpTool(server.name, listed, server.call)
