@@ -107,7 +107,7 @@ async def _report(host: Host) -> HostReport:
     for session in list(host.sessions.values()):
         for cell in list(session.cells.values()):
             if len(reports) < MAX_CELLS and cell.state is not State.CLOSED:
-                reports.append(_report_cell(cell, session.id, host.pool.zygote_pid, host.pool.baseline))
+                reports.append(_report_cell(cell, session.id, host.pool.zygote_pid))
                 await trio.lowlevel.checkpoint()  # nobody waits longer than for one of them
     return HostReport(
         version=VERSION,
@@ -121,7 +121,7 @@ async def _report(host: Host) -> HostReport:
     )
 
 
-def _report_cell(cell: Cell, session_id: str, zygote_pid: int, baseline: int) -> CellReport:
+def _report_cell(cell: Cell, session_id: str, zygote_pid: int) -> CellReport:
     runtime = cell.runtime
     pid = runtime.pid if runtime.exit is None else None
     process = _Process.read(pid, zygote_pid) if pid is not None else None
@@ -145,7 +145,7 @@ def _report_cell(cell: Cell, session_id: str, zygote_pid: int, baseline: int) ->
         output_bytes=cell.output_bytes,
         pid=pid if process is not None else None,
         cpu_ms=cpu_ms,
-        memory_bytes=max(0, process.filled - baseline) if process is not None else None,
+        memory_bytes=max(0, process.filled - runtime.baseline) if process is not None else None,
         resident_bytes=process.resident if process is not None else None,
     )
 

@@ -23,8 +23,8 @@ CONTROL = Struct("<Bqqqqq")
 
 FORK = 1  # host → zygote: fork a runtime; [link, output memory] attached
 KILL = 2  # host → zygote: SIGKILL that runtime
-READY = 3  # zygote → host: (flags of `READY_*`, pid of the zygote, bytes that it has filled itself)
-FORKED = 4  # zygote → host: (pid)
+READY = 3  # zygote → host: (flags of `READY_*`, pid of the zygote)
+FORKED = 4  # zygote → host: (pid, bytes that are filled in it from the start, 0 if that is not known)
 EXITED = (
     5  # zygote → host: (wait status, peak resident bytes, processor time in µs, 1 if the host had asked to kill it)
 )

@@ -68,7 +68,6 @@ class RuntimePool:
         self._spares = spares
         self._on_failure = on_failure
         self._memory_limit = memory_limit
-        self._baseline = 0
         self._watching = False
         self._over_memory: set[int] = set()
         self._serial = 0
@@ -90,11 +89,6 @@ class RuntimePool:
     def alive(self) -> int:
         """How many runtime processes there are, spare ones included."""
         return len(self._alive)
-
-    @property
-    def baseline(self) -> int:
-        """What a runtime has filled before it has a script, in bytes; 0 while that is not known."""
-        return self._baseline
 
     @property
     def zygote_pid(self) -> int:
@@ -252,14 +246,14 @@ class RuntimePool:
 
     def _heard(self, kind: int, serial: int, a: int, b: int, c: int, d: int) -> None:
         if kind == link.READY:
-            self.flags, self._baseline = serial, b
+            self.flags = serial
             self.ready.set()
             return
         runtime = self._alive.get(serial)
         if runtime is None:
             return
         if kind == link.FORKED:
-            runtime.pid = a
+            runtime.pid, runtime.baseline = a, b
             return
         del self._alive[serial]
         if kind == link.EXITED:
@@ -312,9 +306,9 @@ class RuntimePool:
             if not running:
                 break
             for runtime in running:
-                if runtime.pid is None or not self._baseline:
+                if runtime.pid is None or not runtime.baseline:
                     continue
-                filled = link.filled_bytes(runtime.pid) - self._baseline
+                filled = link.filled_bytes(runtime.pid) - runtime.baseline
                 if filled > self._memory_limit // 2:
                     seconds = CLOSE_WATCH_SECONDS
                 runtime.looks_over_limit = runtime.looks_over_limit + 1 if filled > self._memory_limit else 0

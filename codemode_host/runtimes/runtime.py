@@ -54,6 +54,8 @@ class Runtime:
         self._pool = pool
         self.serial = serial
         self.pid: int | None = None
+        self.baseline = 0
+        """What is filled in it before it has a script, in bytes; 0 while that is not known."""
         self.output = OutputReader(memory)
         self.exit: RuntimeExit | None = None
         self.exited = trio.Event()

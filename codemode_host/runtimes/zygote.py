@@ -21,12 +21,16 @@ from _socket import CMSG_SPACE, socket
 from . import cell_main, link
 from .confinement import Confinement, ConfinementError
 from .engine import Engine, EngineError, EngineOptions, load, preload, self_check
+from .hugetext import use_huge_pages
 from .realm import Realm
 
 CONTROL_FD = 3
 
 IDLE_MS = 20
 """After so many milliseconds without a request the zygote takes it that nobody waits."""
+
+BUSY_FORKS = 10
+"""After so many forks without an idle moment there will be more of them, and what makes them faster is worth a wait."""
 
 _PR_SET_PDEATHSIG = 1
 _SIGINT, _SIGKILL, _SIG_DFL, _SIG_IGN = 2, 9, 0, 1
@@ -89,6 +93,9 @@ class Zygote:
         self._pidfds: dict[int, int] = {}  # serial → pidfd
         self._asked_to_kill: set[int] = set()
         self._idle_ms: int | None = IDLE_MS
+        self._forks = 0
+        self._filled = 0
+        self._has_huge_pages = False
         self._engine: Engine | None = None
         self._realm: Realm | None = None
         if settings.time_zone:
@@ -113,11 +120,10 @@ class Zygote:
         if self._realm is not None:
             self._confinement.apply_inherited()
         _die_of_crashes()
-        gc.collect()
-        gc.freeze()
-        gc.disable()
-        # What a child holds that loads an engine of its own is not known here.
-        self._send(link.READY, flags, os.getpid(), link.filled_bytes("self") if self._realm is not None else 0)
+        self._settle()
+        if self._realm is None:
+            self._filled = 0  # a child that loads an engine of its own holds more
+        self._send(link.READY, flags, os.getpid())
 
     def run(self) -> None:
         """Serve until the host closes the control socket."""
@@ -133,10 +139,27 @@ class Zygote:
                     return
 
     def _use_idle_time(self) -> None:
-        """Nobody waits: load what locales need once, for all the runtimes to come."""
-        self._idle_ms = None
-        if self._realm is not None:
+        """Nobody waits: do, one at a time, what makes all the runtimes to come faster."""
+        if self._realm is None:
+            self._idle_ms = None
+        elif not self._has_huge_pages:
+            self._use_huge_pages()
+        else:
+            self._idle_ms = None
             self._realm.warm_up_locales()
+            self._settle()
+
+    def _use_huge_pages(self) -> None:
+        self._has_huge_pages = True
+        use_huge_pages("libmozjs")
+        self._settle()
+
+    def _settle(self) -> None:
+        """What there is now is what every runtime begins with."""
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        self._filled = link.filled_bytes("self")
 
     def _serve(self) -> bool:
         packet, ancillary, _, _ = self._control.recvmsg(link.CONTROL.size, CMSG_SPACE(8))
@@ -174,7 +197,10 @@ class Zygote:
         self._pids[pidfd] = (serial, pid)
         self._pidfds[serial] = pidfd
         self._poll.register(pidfd, select.POLLIN)
-        self._send(link.FORKED, serial, pid)
+        self._send(link.FORKED, serial, pid, self._filled)
+        self._forks += 1
+        if self._forks == BUSY_FORKS and self._realm is not None and not self._has_huge_pages:
+            self._use_huge_pages()
 
     def _become_runtime(self, parent: int, link_fd: int, memory_fd: int) -> None:
         os.dup2(link_fd, CONTROL_FD, inheritable=False)
