@@ -24,6 +24,16 @@ COMMANDS = (
 )
 
 
+_EXAMPLE = "example: "
+
+
+class _Help(argparse.HelpFormatter):
+    """Breaks no line of an example, so that it can be copied."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if text.startswith(_EXAMPLE) else super()._fill_text(text, width, indent)
+
+
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="codemode",
@@ -37,7 +47,8 @@ def parser() -> argparse.ArgumentParser:
             name,
             help=module.SUMMARY,
             description=module.DESCRIPTION,
-            epilog=f"example: {module.EXAMPLE}",
+            epilog=f"{_EXAMPLE}{module.EXAMPLE}",
+            formatter_class=_Help,
         )
         module.configure(command)
         command.set_defaults(run=module.run)

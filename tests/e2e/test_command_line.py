@@ -213,6 +213,11 @@ def test_a_recorded_conversation_is_replayed_as_a_transcript(folder: Path) -> No
     assert "delegate/request" in kinds
     assert '"result":42' in shown.stdout
     assert codemode(folder, "replay", "talk.rec", "--full").returncode == 0
+    told = [json.loads(line) for line in codemode(folder, "replay", "talk.rec", "--json").stdout.splitlines()]
+    assert told[0]["framing"] == "length"
+    assert [line["type"] for line in told[1:5]] == kinds[:4]
+    assert {line["direction"] for line in told[1:]} == {"to_host", "to_client"}
+    assert told[1]["message"]["type"] == "connection/hello"
 
 
 def typed(*lines: str) -> subprocess.CompletedProcess[str]:
