@@ -7,10 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 import pytest
@@ -209,6 +211,70 @@ async def test_a_server_that_comes_back_by_http_is_found_again() -> None:
             assert await said(servers.toolbox, "far", "say-it", word="c") == "bench says c"
     finally:
         await manager.__aexit__(None, None, None)
+
+
+class Forgetful(BaseHTTPRequestHandler):
+    """A server of the older protocol, which gives each client a session."""
+
+    sessions: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        method, session = message["method"], self.headers.get("Mcp-Session-Id")
+        if method == "initialize":
+            session = str(len(self.sessions))
+            self.sessions.append(session)
+        elif method != "server/discover" and session not in self.sessions:
+            self.send_error(404)
+            return
+        if "id" not in message:
+            self.answer(202)
+            return
+        answers: dict[str, dict[str, Any]] = {
+            "initialize": {
+                "protocolVersion": "2025-06-18",
+                "capabilities": {"tools": {}},
+                "serverInfo": {"name": "forgetful", "version": "1"},
+            },
+            "tools/list": {"tools": [{"name": "who", "inputSchema": {"type": "object"}}]},
+            "tools/call": {"content": [{"type": "text", "text": f"session {session}"}]},
+        }
+        unknown = {"error": {"code": -32601, "message": "unknown"}}
+        result = {"result": answers[method]} if method in answers else unknown
+        self.answer(200, session, {"jsonrpc": "2.0", "id": message["id"], **result})
+
+    def do_GET(self) -> None:
+        self.answer(405)
+
+    def do_DELETE(self) -> None:
+        self.answer(204)
+
+    def answer(self, status: int, session: str | None = None, message: object = None) -> None:
+        body = b"" if message is None else json.dumps(message).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        if session is not None:
+            self.send_header("Mcp-Session-Id", session)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+async def test_a_call_that_a_server_did_not_look_at_is_made_again_over_a_fresh_session() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Forgetful) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            async with connect(configuration(far={"url": f"http://127.0.0.1:{server.server_port}/"})) as servers:
+                assert await said(servers.toolbox, "far", "who") == "session 0"
+                Forgetful.sessions[0] = "forgotten"
+                assert await said(servers.toolbox, "far", "who") == "session 1"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 # What cannot be started
