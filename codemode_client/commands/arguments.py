@@ -26,6 +26,7 @@ def add_servers(parser: argparse.ArgumentParser) -> None:
 def add_host(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--host",
+        type=command,
         metavar="COMMAND",
         help="the host program and its arguments (default: this environment's own host)",
     )
@@ -33,6 +34,18 @@ def add_host(parser: argparse.ArgumentParser) -> None:
 
 def add_json(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--json", action="store_true", help=what)
+
+
+def command(text: str) -> str:
+    """A program and its arguments, for `shlex.split`."""
+    import shlex
+
+    try:
+        if shlex.split(text):
+            return text
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be split into words: {error}") from error
+    raise argparse.ArgumentTypeError("names no program")
 
 
 def milliseconds(text: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from codemode_client.commands import ExitStatus, arguments
+from codemode_client.commands import ExitStatus, UsageError, arguments
 
 if TYPE_CHECKING:
     from codemode_client.console.display import Display
@@ -60,11 +60,13 @@ def run(options: argparse.Namespace) -> int:
     from codemode_client.console.repl import Repl
     from codemode_client.provider import CodeModeProvider
 
+    if sys.stdin is None:
+        raise UsageError("cannot read standard input: it is closed")
     toolbox = load_tools(options.tools)
     command = shlex.split(options.host) if options.host else None
     display: Display = JsonDisplay() if options.json else TextDisplay()
     toolbox.on_notify = display.notification
-    converse = _prompt if sys.stdin is not None and sys.stdin.isatty() and not options.json else _pipe
+    converse = _prompt if sys.stdin.isatty() and not options.json else _pipe
 
     async def main() -> ExitStatus:
         async with (

@@ -102,6 +102,8 @@ def test_json_gives_one_object_a_line(folder: Path) -> None:
         (["run", "-"], "", "exec expects raw JavaScript"),
         (["run", "-"], '// @exec: {"nope": 1}\ntext(1)', "only supports"),
         (["run", "-", "--yield-ms", "-1"], "text(1)", "must not be negative"),
+        (["run", "-", "--host", "'"], "text(1)", "cannot be split into words"),
+        (["run", "-", "--host", " "], "text(1)", "names no program"),
         (["replay", "no-such-file.rec"], "", "cannot show no-such-file.rec"),
         (["replay", "mytools.py"], "", "cannot show mytools.py"),
     ],
@@ -156,6 +158,29 @@ def test_output_that_cannot_be_written_is_said_in_one_line(folder: Path) -> None
             env=environment(),
         )
     assert (done.returncode, done.stderr) == (2, "codemode run: [Errno 28] No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "complaint"),
+    [
+        ("run -e 'text(1)' >&-", 0, ""),
+        ("run -e 'null.x' 2>&-", 1, ""),
+        ("run -e 'text(1)' <&- >&2", 0, "1\n"),
+        ("run - <&-", 2, "codemode run: cannot read standard input: it is closed\n"),
+        ("repl <&-", 2, "codemode repl: cannot read standard input: it is closed\n"),
+    ],
+)
+def test_streams_may_be_closed(folder: Path, line: str, status: int, complaint: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {line}', "sh", *CODEMODE],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=environment(),
+    )
+    assert (done.returncode, done.stderr) == (status, complaint)
 
 
 def processes_mentioning(marker: str) -> list[str]:
