@@ -88,12 +88,12 @@ def run(options: argparse.Namespace) -> ExitStatus:
     for target in targets:
         try:
             for end in _end(target, [socket for socket in sockets if socket.pid == target.host_pid]):
-                _tell(end, options.json)
+                tell(end, options.json)
         except (HostGoneError, CellNotFoundError) as error:
-            _tell(End(*target, "not found", str(error)), options.json)
+            tell(End(*target, "not found", str(error)), options.json)
             status = status or ExitStatus.SCRIPT_ERROR
         except HostSilentError as error:
-            _tell(End(*target, "failed", str(error)), options.json)
+            tell(End(*target, "failed", str(error)), options.json)
             status = ExitStatus.HOST_FAILURE
     return status
 
@@ -118,7 +118,8 @@ def _end(target: Target, sockets: list[HostSocket]) -> list[End]:
     raise error
 
 
-def _tell(end: End, as_json: bool) -> None:
+def tell(end: End, as_json: bool) -> None:
+    """Print what became of a target."""
     if as_json:
         import msgspec
 

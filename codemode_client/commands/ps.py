@@ -23,7 +23,7 @@ EXAMPLE = "codemode ps --json | jq '.cells[] | select(.age_ms > 60000)'"
 
 MIB = 1024 * 1024
 HEADINGS = ("CELL", "CLIENT", "AGE", "CPU", "MEMORY", "STATE", "WAITING ON")
-_TO_THE_RIGHT = ("AGE", "CPU", "MEMORY")
+_TO_THE_RIGHT = ("CLIENT", "AGE", "CPU", "MEMORY")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -19,7 +19,9 @@ import pytest
 import trio
 
 from codemode_client import CodeModeProvider, Session
+from codemode_client.commands import kill, ps
 from codemode_client.hosts import CellNotFoundError, HostSocket, end_cells, find_hosts, report
+from codemode_protocol.control import CellReport, CellStateName, HostReport, PendingCalls, WaitName
 from codemode_protocol.errors import RequestFailedError
 from codemode_protocol.values import ExecuteRequest, Result, WaitRequest, Yielded
 from tests.client.recorder import Recorder, definition
@@ -34,6 +36,8 @@ def slow(name: str) -> str:
     time.sleep(600)
     return name
 """
+
+NOTHING_ELSE: dict[str, Any] = {"observed": False, "notifications": 0, "output_bytes": 0}
 
 PENDING = "text('here'); yield_control(); await new Promise(() => {})"
 
@@ -192,6 +196,31 @@ def test_what_cannot_be_meant_is_a_usage_error(folder: Path, arguments: list[str
     done = codemode(folder, *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert complaint in done.stderr
+
+
+def block_of(command: str) -> str:
+    """What docs/command-line.md shows for a command, which goes with process numbers that nobody has."""
+    page = (ROOT / "docs" / "command-line.md").read_text()
+    (found,) = re.findall(rf"^```text\n\$ codemode {command}\b.*\n([^`]*)^```", page, flags=re.MULTILINE)
+    return str(found)
+
+
+def test_the_page_shows_what_such_hosts_look_like(capsys: pytest.CaptureFixture[str]) -> None:
+    def cell(number: int, state: CellStateName, *waits: WaitName, **more: Any) -> CellReport:
+        known = {"age_ms": 2_850, "finished_ms": None, "cpu_ms": 0, "memory_bytes": 1_260_000, "calls": [], **more}
+        return CellReport("session-1", str(number), "call", state, list(waits), **known, **NOTHING_ELSE)
+
+    cells = [
+        cell(1, "running", cpu_ms=2_830),
+        cell(2, "waiting", "calls", calls=[PendingCalls("search", 2, 2_760), PendingCalls("other", 1, 2_760)]),
+        cell(3, "waiting", "timer"),
+        cell(4, "finished", age_ms=2_840, finished_ms=2_800, memory_bytes=None),
+    ]
+    reports = [HostReport("1", 4711, 4702, 3_000, None, 1, cells), HostReport("1", 4720, 4715, 3_200, None, 0, [])]
+    assert ps.table(reports) == block_of("ps")
+    for number, how in ((2, "terminated"), (4, "dropped")):
+        kill.tell(kill.End(4711, "session-1", str(number), how), as_json=False)
+    assert capsys.readouterr().out == block_of("kill")
 
 
 async def test_ends_from_outside_never_break_a_conversation(folder: Path) -> None:
