@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.commands import TOOLS, codemode
+from tests.e2e.commands import ROOT, TOOLS, codemode
 
 
 @pytest.fixture
@@ -53,3 +54,15 @@ def test_what_cannot_be_shown_is_a_usage_error(folder: Path, arguments: list[str
     assert (done.returncode, done.stdout) == (2, "")
     assert complaint in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_tools_of_mcp_servers_are_shown_and_can_be_called(folder: Path) -> None:
+    server = {"command": sys.executable, "args": [str(ROOT / "tests/e2e/mcp_servers/plain.py")], "env": {"WORD": "hey"}}
+    (folder / "servers.json").write_text(json.dumps({"mcpServers": {"plain": server}}))
+    both = ["--tools", "mytools:toolbox", "--mcp", "servers.json"]
+    shown = codemode(folder, "tools", *both)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "plain__variable(" in shown.stdout
+    source = "content((await tools.plain__variable({ key: 'WORD' })).content); text(await tools.add({ a: 1, b: 2 }))"
+    for done in (codemode(folder, "run", "-e", source, *both), codemode(folder, "repl", *both, stdin=source)):
+        assert (done.returncode, done.stdout, done.stderr) == (0, "hey\n3\n", "")
