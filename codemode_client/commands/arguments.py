@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 
 
-def add_tools(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+def add_tools(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tools",
         metavar="MODULE:OBJECT",
-        required=required,
         help="Python functions that scripts may call: a Toolbox, a function, or a list of functions; "
         "MODULE is looked up in the current directory first",
     )
