@@ -20,6 +20,7 @@ DEFAULT_MAX_CHARACTERS = 24_000
 """How long the description of `exec` may become, about 6000 tokens."""
 
 _LONGEST_SENTENCE = 160
+_MORE = "- and {} namespaces more"
 _SENTENCE = re.compile(r".+?[.!?](?=\s|$)")
 
 _EXEC = f"""\
@@ -120,13 +121,13 @@ def _counted(tools: Sequence[ToolDefinition], room: int) -> list[str]:
     """How many tools each namespace has, the largest first, as many lines as there is room for."""
     counts = Counter(tool.tool_name.namespace for tool in tools).most_common()
     lines = [_namespace(namespace, count) for namespace, count in counts]
-    kept = list(lines)
-    while kept and _length(kept) > room:
-        kept.pop()
-        more = f"- and {len(lines) - len(kept)} more"
-        if not kept or _length([*kept, more]) <= room:
-            return [*kept, more]
-    return kept
+    if _length(lines) <= room:
+        return lines
+    room -= _length([_MORE.format(len(lines))])
+    shown = 0
+    while (room := room - len(lines[shown]) - 1) >= 0:  # they do not all fit
+        shown += 1
+    return [*lines[:shown], _MORE.format(len(lines) - shown)] if shown else []
 
 
 def _namespace(namespace: str | None, count: int) -> str:

@@ -99,7 +99,7 @@ def _parameter(tool: ToolDefinition) -> str:
         return "args?: unknown"
     if not isinstance(schema, Mapping):
         return f"args: {schema_type(schema)}"
-    if schema.get("properties") == {} and not schema.keys() & _OPEN:
+    if schema.get("properties") == {} and all(schema.get(keyword) in (None, False, []) for keyword in _OPEN):
         return ""
     required = schema.get("required")
     optional = schema.get("type") == "object" and not required and not schema.keys() & _COMBINED

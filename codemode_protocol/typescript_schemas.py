@@ -94,7 +94,7 @@ class _Translation:
         self._left = MAX_CHARACTERS
 
     def type(self, schema: object, depth: int, inherited: Sequence[str] = ()) -> _Type:
-        """`inherited` are the types that a schema around this one allows, if this one names none."""
+        """`inherited` are the types that the schema around this one allows, for one that names none itself."""
         self._left -= _COST
         if depth > MAX_DEPTH or self._left < 0:
             return _Type("unknown", ("too much to show",))
@@ -113,7 +113,7 @@ class _Translation:
 
     def _meaning(self, schema: dict[Any, Any], depth: int, inherited: Sequence[str]) -> _Type:
         named = _named_types(schema)
-        types = named or _meant_types(schema) or inherited
+        types = named or inherited or _meant_types(schema)
         if "const" in schema:
             return self._literals([schema["const"]], (), depth)
         if isinstance(values := schema.get("enum"), list) and values:

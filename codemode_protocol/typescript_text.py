@@ -12,8 +12,6 @@ import re
 INDENT = "  "
 
 _IDENTIFIER = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
-# What a reader of a string literal could not see, or what would end its line.
-_UNSEEN = re.compile("[\x7f-\xa0\u00ad\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ud800-\udfff]")
 _CONTROLS = re.compile("[\0-\x08\x0e-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2060-\u206f\ufeff]")
 _LINE_START = re.compile(r"^(?=[^\n])", re.MULTILINE)
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -23,8 +21,16 @@ _LARGEST_EXACT = 2**53
 
 
 def string_literal(text: str) -> str:
-    """The text in double quotes, on one line, each character that cannot be seen as its escape."""
-    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))
+    """The text in double quotes, on one line; what a reader could not see there, as an escape."""
+    literal = json.dumps(text, ensure_ascii=False)
+    return literal if literal.isprintable() else "".join(map(_visible, literal))
+
+
+def _visible(character: str) -> str:
+    if character.isprintable():
+        return character
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\u{{{code:x}}}"
 
 
 def property_name(name: str) -> str:

@@ -320,7 +320,7 @@ def _any_keys(inner: st.SearchStrategy[Json]) -> st.SearchStrategy[Json]:
 
 
 malformed: st.SearchStrategy[Json] = st.recursive(
-    scalars | st.sampled_from(_WORDS) | st.sampled_from([float("nan"), float("inf"), 10**5000, b"bytes", object(), 1j]),
+    scalars | st.sampled_from(_WORDS) | st.sampled_from([float("nan"), float("inf"), 10**400, b"bytes", object(), 1j]),
     _any_keys,
     max_leaves=20,
 )
