@@ -57,7 +57,7 @@ async def test_a_runtime_that_is_killed_stops_the_host_at_once_and_loudly(name: 
 
 
 async def test_a_standard_error_that_nobody_reads_holds_nothing_up() -> None:
-    async with program(read_stderr=False) as host:
+    async with program("--memory-mib", "1024", read_stderr=False) as host:
         await host.open()
         number, _ = await host.start("await tools.big('x'.repeat(68e6))", "s", "big")  # worth a line in the log
         stderr = os.open(f"/proc/{host.pid}/fd/2", os.O_WRONLY | os.O_NONBLOCK)
