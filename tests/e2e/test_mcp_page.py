@@ -65,7 +65,7 @@ def test_the_entry_for_a_client_is_one_that_starts_code_mode(tmp_path: Path) -> 
     file = tmp_path / "client.json"
     file.write_text(blocks("json")[1])
     assert load_config(file).servers == {
-        "codemode": StdioServer("codemode", ("mcp", "--config", "/home/me/servers.json"))
+        "codemode": StdioServer("codemode", ("mcp", "--config", "/etc/codemode/servers.json"))
     }
 
 
