@@ -212,6 +212,7 @@ class ModelTools:
         max_wait_ms: int | None = DEFAULT_MAX_WAIT_MS,
     ) -> None:
         self._session = session
+        self._exec_name = exec_name
         self._native = NativeModelTools(
             session._native,
             tools,
@@ -229,11 +230,12 @@ class ModelTools:
 
     def call(self, name: str, arguments: str | Mapping[str, object], *, call_id: str | None = None) -> ModelOutput:
         """Do what a model asked for; see `codemode_client.ModelTools.call`."""
-        return self._session._call(partial(self._native.call, name, arguments, call_id=call_id))
+        give_back = self._stop if name == self._exec_name else None
+        return self._session._call(partial(self._native.call, name, arguments, call_id=call_id), give_back)
 
     def exec(self, source: str, *, call_id: str | None = None) -> ModelOutput:
         """Run a script; see `codemode_client.ModelTools.exec`."""
-        return self._session._call(partial(self._native.exec, source, call_id=call_id))
+        return self._session._call(partial(self._native.exec, source, call_id=call_id), self._stop)
 
     def wait(
         self,
@@ -255,6 +257,11 @@ class ModelTools:
                 until=until,
             )
         )
+
+    def _stop(self, output: ModelOutput) -> None:
+        """Stop the script of an `exec` that was interrupted: nobody knows its cell's id."""
+        if output.status == "running" and output.cell_id is not None:
+            self._session._portal.start_soon(partial(self._native.wait, output.cell_id, terminate=True))
 
 
 class _InContext:

@@ -18,6 +18,9 @@ import anyio
 import pytest
 import trio
 from msgspec import Raw
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from codemode_client import aio
 from codemode_client.aio import CodeModeProvider, ModelTools, Session, Toolbox
@@ -272,6 +275,32 @@ async def test_model_tools_work_over_it(host_command: list[str]) -> None:
     async with opened(host_command) as session:
         output = await ModelTools(session, []).exec("text('for a model')")
         assert (output.status, output.text.endswith("for a model")) == ("completed", True)
+
+
+@under_asyncio
+async def test_spans_of_a_tool_are_below_the_calls_and_that_of_a_run_below_its_callers(host_command: list[str]) -> None:
+    exporter = InMemorySpanExporter()
+    tracing = TracerProvider()
+    tracing.add_span_processor(SimpleSpanProcessor(exporter))
+    tracer = tracing.get_tracer("test")
+    toolbox = Toolbox()
+
+    @toolbox.tool
+    async def tool() -> None:
+        tracer.start_span("in the tool").end()
+
+    async with (
+        CodeModeProvider(host_command, tracer_provider=tracing) as provider,
+        provider.session(toolbox) as session,
+    ):
+        with tracer.start_as_current_span("caller"):
+            await session.run("await tools.tool()", toolbox.definitions)
+    spans = {span.name: span for span in exporter.get_finished_spans()}
+    for inner, outer in (("in the tool", "execute_tool tool"), ("execute_tool tool", "exec"), ("exec", "caller")):
+        parent, span = spans[inner].parent, spans[outer].get_span_context()
+        assert parent is not None
+        assert span is not None
+        assert parent.span_id == span.span_id
 
 
 # Errors

@@ -386,6 +386,11 @@ def test_an_answer_that_an_interruption_kept_from_its_caller_is_given_back(
         with interrupted_late(monkeypatch):
             session.terminate(cell.cell_id)
         assert waited(session, cell.cell_id) == (Terminated, [])
+
+        delegate.closed.clear()
+        with interrupted_late(monkeypatch):
+            ModelTools(session, []).exec("yield_control(); while (true) {}")
+        assert delegate.closed.wait(30)
         driver = provider._native._driver
         assert driver is not None
         assert list(driver._bindings) == [session.session_id]

@@ -118,6 +118,23 @@ def test_the_examples_say_the_same() -> None:
     assert said["asyncio"] == said["blocking"] == said["trio"]
 
 
+PAGE = (ROOT / "docs" / "callers.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL))
+def test_every_program_of_the_documentation_runs(block: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", block],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
 # Real programs, real signals
 
 PROLOGUE = """
