@@ -14,6 +14,7 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 VERSION = "7.0.2"
@@ -39,11 +40,11 @@ class CompilerMissing(Exception):
     """There is no compiler here; the text says why and what would help."""
 
 
-def compiler() -> Path:
-    """The program, fetched when need be. Raises CompilerMissing."""
-    kept = FOLDER / f"typescript-{VERSION}"
-    if not kept.exists():
-        _fetch(kept)
+def compiler(folder: Path = FOLDER) -> Path:
+    """The program, fetched when need be, and tried once only. Raises CompilerMissing."""
+    kept = folder / f"typescript-{VERSION}"
+    if reason := _missing(kept):
+        raise CompilerMissing(reason)
     return kept / "package" / "lib" / "tsc"
 
 
@@ -62,22 +63,31 @@ def complaints(folder: Path, files: Mapping[str, str]) -> list[str]:
     return messages
 
 
-def _fetch(kept: Path) -> None:
+@cache
+def _missing(kept: Path) -> str | None:
+    """Fetch it unless it is there; what is in the way, or None."""
+    if kept.exists():
+        return None
     npm = shutil.which("npm")
     if npm is None:
-        raise CompilerMissing(f"npm is not installed, so {PACKAGE} cannot be fetched")
-    FOLDER.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=FOLDER) as scratch:
-        command = [npm, "pack", PACKAGE, "--silent", "--fetch-retries=1", "--pack-destination", scratch]
+        return f"npm is not installed, so {PACKAGE} cannot be fetched"
+    kept.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
+        command = [npm, "pack", PACKAGE, "--loglevel=error", "--fetch-retries=0", "--pack-destination", scratch]
         try:
             packed = subprocess.run(command, capture_output=True, text=True, timeout=FETCH_SECONDS, check=True)
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as failure:
-            words = getattr(failure, "stderr", "") or str(failure)
-            raise CompilerMissing(f"npm could not fetch {PACKAGE}: {str(words).strip()}") from failure
+            words = getattr(failure, "stderr", "") or failure
+            return f"npm could not fetch {PACKAGE}: {' '.join(str(words).split())[:200]}"
         archive = Path(scratch) / packed.stdout.strip().splitlines()[-1]
         if base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode() != SHA512:
-            raise CompilerMissing(f"what npm fetched as {PACKAGE} is not what was tried")
+            return f"what npm fetched as {PACKAGE} is not what was tried"
         unpacked = Path(scratch) / "unpacked"
         with tarfile.open(archive) as package:
             package.extractall(unpacked, filter="data")
-        unpacked.replace(kept)
+        try:
+            unpacked.replace(kept)
+        except OSError:  # somebody else was faster
+            if not kept.exists():
+                raise
+    return None

@@ -19,7 +19,7 @@ from codemode_protocol.typescript import declarations, schema_type, tool_signatu
 from codemode_protocol.typescript_globals import NAMES
 from codemode_protocol.values import ExecuteRequest, InputText, Result, ToolDefinition, ToolKind, ToolName
 from tests.e2e import mcp_tool_lists
-from tests.e2e.compiler import CompilerMissing, complaints
+from tests.e2e.compiler import CompilerMissing, compiler, complaints
 from tests.protocol.schemas import Sample, samples
 
 SAMPLES = 500
@@ -234,6 +234,19 @@ def test_words_of_the_language_are_names_of_tools_and_properties(check: Check) -
     assert check({"globals.d.ts": declarations(tools), "uses.ts": "\n".join(uses)}) == []
 
 
+def test_without_npm_or_a_way_to_its_packages_the_reason_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nothing listens there.
+    monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9/")
+    monkeypatch.setenv("npm_config_cache", str(tmp_path / "cache"))
+    with pytest.raises(CompilerMissing, match=r"npm could not fetch .*ECONNREFUSED|npm is not installed"):
+        compiler(tmp_path / "unreachable")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(CompilerMissing, match="npm is not installed"):
+        compiler(tmp_path / "without")
+
+
 # A real cell
 
 
@@ -281,3 +294,21 @@ async def test_a_script_finds_declarations_the_way_that_the_description_shows(ow
     [found] = await printed(snippet.replace("WORD", "DIRECTORY"), with_declarations(tools), own_host_command)
     assert "List what is in a directory, with sizes.\n\nfilesystem__list_directory_with_sizes(args: {" in found
     assert "git__git_log" not in found
+
+
+# The page about it
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "declarations.md"
+
+
+def test_the_page_shows_types_as_they_are() -> None:
+    rows = re.findall(r"^\| `(\{.*\})` \| `(.*)` \|$", PAGE.read_text(), flags=re.MULTILINE)
+    assert len(rows) > 20
+    shown = {schema: text.replace("\\|", "|") for schema, text in rows}
+    assert {schema: schema_type(json.loads(schema)) for schema in shown} == shown
+
+
+def test_the_example_of_the_page_prints_what_stands_below_it(capsys: pytest.CaptureFixture[str]) -> None:
+    [(source, output)] = re.findall(r"```python\n(.*?)```\n\n```ts\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+    exec(source, {})
+    assert capsys.readouterr().out == output
