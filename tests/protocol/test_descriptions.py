@@ -4,7 +4,7 @@ import re
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
@@ -97,6 +97,7 @@ def test_types_of_mcp_servers_are_told_in_every_form() -> None:
         assert MCP_TYPES in exec_description(tools, max_characters=limit)
 
 
+@settings(max_examples=30)
 @given(st.lists(any_tools, max_size=4), st.integers(0, 10_000))
 def test_any_tools_can_be_described_within_the_bound(tools: list[ToolDefinition], limit: int) -> None:
     text = exec_description(tools, max_characters=limit)
