@@ -138,8 +138,9 @@ def test_every_program_of_the_documentation_runs(block: str) -> None:
 # Real programs, real signals
 
 PROLOGUE = """
-import asyncio, sys, threading, time, trio
+import asyncio, contextlib, sys, threading, time, trio
 from codemode_client import Toolbox, aio, blocking
+from codemode_protocol.errors import SessionClosedError
 from codemode_protocol.values import ExecuteRequest, WaitRequest
 
 toolbox = Toolbox(on_notify=lambda text: print(text, flush=True))
@@ -325,7 +326,12 @@ started(session, "await tools.stuck()")
 provider = blocking.CodeModeProvider()
 provider.__enter__()
 session = provider.open_session(toolbox)
-threading.Thread(target=session.run, args=[SPIN], daemon=True).start()
+
+def run():
+    with contextlib.suppress(SessionClosedError):
+        session.run(SPIN)
+
+threading.Thread(target=run, daemon=True).start()
 """,
     "an asyncio provider whose loop is closed": """
 async def main():
