@@ -8,10 +8,10 @@ ARGS ?=
 VENV := .venv
 RUN := $(VENV)/bin
 UV_VERSION := 0.13.9
-SOURCES = $(wildcard codemode_protocol codemode_host codemode_client tests examples benchmarks tools)
+SOURCES = $(wildcard codemode_protocol codemode_host codemode_client tests examples benchmarks docs tools)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench interop soak fuzz lock build clean
+.PHONY: help setup demo test check format bench docs interop soak fuzz lock build clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do \
@@ -42,12 +42,19 @@ format: setup ## let formatter and linter put right what they can
 	$(RUN)/ruff format $(SOURCES)
 	$(RUN)/ruff check --fix $(SOURCES)
 
-PLOT_LOCK := requirements/bench.txt
+# What a single target needs is installed by it, once for each version of its lock.
+INSTALL_LOCK = cmp -s requirements/$(1).txt $(VENV)/$(1).txt || { $(RUN)/python -I -m pip -qq --disable-pip-version-check \
+	--no-input install --no-deps --only-binary=:all: --require-hashes -r requirements/$(1).txt \
+	&& cp requirements/$(1).txt $(VENV)/$(1).txt; }
+
 bench: setup ## measure beside the reference host; a table, JSON and a picture
-	@cmp -s $(PLOT_LOCK) $(VENV)/bench.txt || { $(RUN)/python -I -m pip -qq --disable-pip-version-check --no-input install \
-		--no-deps --only-binary=:all: --require-hashes -r $(PLOT_LOCK) && cp $(PLOT_LOCK) $(VENV)/bench.txt; } \
-		|| echo "the plot library could not be installed: there will be no picture"
+	@$(call INSTALL_LOCK,bench) || echo "the plot library could not be installed: there will be no picture"
 	$(RUN)/python benchmarks/run.py $(ARGS)
+
+docs: setup ## the documentation as a site, in site/
+	@$(call INSTALL_LOCK,docs)
+	@$(RUN)/python -m sphinx -W --keep-going --quiet -b html -d build/docs docs site $(ARGS)
+	@echo "site/index.html"
 
 interop: setup ## compare with the reference host, fetched by npm into .reference/
 	$(RUN)/python -m pytest -m interop $(or $(ARGS),tests)

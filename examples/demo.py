@@ -31,7 +31,7 @@ from codemode_protocol.values import (
 )
 
 ROOT = Path(__file__).resolve().parent.parent
-HIDDEN = {"build", "dist", "htmlcov", "node_modules", "__pycache__"}
+HIDDEN = {"build", "dist", "htmlcov", "node_modules", "site", "__pycache__"}
 
 toolbox = Toolbox()
 
