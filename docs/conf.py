@@ -72,12 +72,13 @@ def process_docstring(app: Any, what: str, name: str, thing: object, options: An
 
 
 def skip_member(app: Any, what: str, name: str, thing: object, skip: bool, options: Any) -> bool | None:
-    """Methods are shown without a docstring, too; fields are in the signature anyway."""
+    """Classes and methods are shown without a docstring, too; fields are in the signature anyway."""
     if getattr(thing, "__module__", None) == "msgspec" or inspect.isbuiltin(thing):
         return True  # msgspec's own, which looks like the module's
     if name.startswith("_") or name in (options.exclude_members or ()):
         return None
-    return False if inspect.isroutine(thing) or isinstance(thing, property | enum.Enum) else None
+    shown = inspect.isroutine(thing) or inspect.isclass(thing) or isinstance(thing, property | enum.Enum)
+    return False if shown else None
 
 
 def process_page(app: Any, page: str, source: list[str]) -> None:
