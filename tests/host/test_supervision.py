@@ -15,7 +15,7 @@ import trio
 
 from codemode_host.limits import Limits
 from codemode_host.runtimes.runtime import RuntimeExit
-from codemode_host.supervision import ExitStatus, limit_met
+from codemode_host.supervision import ExitStatus, limit_met, watch_kernel
 from codemode_protocol.values import Result
 from tests.host.program import COMMAND, Program, children, program, running, texts, until
 
@@ -192,6 +192,7 @@ def exit_of(number: int, **more: object) -> RuntimeExit:
 def test_a_crash_is_the_memory_limit_only_with_evidence() -> None:
     limits = Limits()
     text = "cell exceeded its memory limit of 256 MiB"
+    watch_kernel()
     said = ["[7] Hit MOZ_CRASH([unhandlable oom] gc) at x.cpp:1"]
     for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS):
         assert limit_met(exit_of(number), limits, []) is None
