@@ -194,6 +194,10 @@ CALLS = {
 }
 
 
+WAITING_CALLS = {"202", "232", "281"}
+"""Of x86-64: futex, epoll_wait, epoll_pwait."""
+
+
 class Program:
     """A program that was started, and what it left or did not leave."""
 
@@ -225,6 +229,11 @@ class Program:
         self.process.stdin.flush()
 
     def interrupt(self) -> None:
+        """Ctrl-C. A signal that comes just before the interpreter goes to wait is seen when it wakes: so not then."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        syscall = Path(f"/proc/{self.process.pid}/syscall")
+        while syscall.read_text().split()[0] not in WAITING_CALLS and time.monotonic() < deadline:
+            time.sleep(0.001)
         self.process.send_signal(signal.SIGINT)
 
     def end(self) -> tuple[int, str]:
