@@ -27,7 +27,7 @@ ifeq ($(ARGS),)
 test: setup ## all tests; every branch of codemode_protocol must be covered
 	$(RUN)/coverage run -m pytest tests/protocol
 	$(RUN)/coverage report
-	$(RUN)/python -m pytest --ignore=tests/protocol
+	$(RUN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal --ignore=tests/protocol
 else
 test: setup
 	$(RUN)/python -m pytest $(ARGS)
