@@ -21,8 +21,14 @@ def recording() -> Recording:
     return Recording.load()
 
 
+ONE_IN = {"malformed": 3}
+"""Of a theme whose cases differ little and start a host each only one in so many is tried here. The comparison with a
+reference host that runs tries them all."""
+
+
 def theme(name: str) -> list[tuple[str, Case]]:
-    return [(case_id, case) for case_id, case in all_cases() if case_id.startswith(f"{name}/")]
+    cases = [(case_id, case) for case_id, case in all_cases() if case_id.startswith(f"{name}/")]
+    return cases[:: ONE_IN.get(name, 1)]
 
 
 def fail_for_disagreements(cases: list[tuple[str, Case]], recording: Recording) -> None:
