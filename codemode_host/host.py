@@ -69,9 +69,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("codemode_host")
 
-SETTLED_SECONDS = 0.05
-"""After so much time nobody waits for the host to start any more."""
-
 ON, OFF = "on", "off"
 """The control socket is where the environment says, or nowhere."""
 
@@ -163,11 +160,11 @@ class Host(SessionOwner):
         self.pool.close()
 
     async def _listen(self) -> None:
-        """Have a control socket, but not before the first cells, for which somebody waits, have had their time."""
-        await self.pool.ready.wait()
-        await trio.sleep(SETTLED_SECONDS)
-        from .control import ControlSocket
+        """Have a control socket: from the time on at which there may be cells, so that whoever looks at a host that has
+        run one sees it as it stays."""
+        from .control import ControlSocket  # while the engine is being loaded
 
+        await self.pool.ready.wait()
         self._control_socket = ControlSocket(self, None if self._control == ON else self._control)
         await self._control_socket.serve()
 

@@ -42,7 +42,7 @@ async def test_what_was_written_before_a_loop_is_in_the_next_answer() -> None:
 
 
 async def test_two_hundred_cells_live_at_once_and_three_hundred_in_turn_leave_nothing() -> None:
-    async with program("--control", "off") as host:  # which would be one more descriptor, at a time of its own
+    async with program() as host:
         await host.open()
         assert texts(await host.run("text(0)")) == ["0"]
         await until(lambda: len(host.runtimes()) == 2)
