@@ -21,6 +21,8 @@ language = "en"
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 html_theme = "furo"
 html_title = f"{project} {version}"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_show_copyright = False
 html_show_sphinx = False
@@ -71,6 +73,13 @@ def process_docstring(app: Any, what: str, name: str, thing: object, options: An
     lines[:] = "".join(pieces).split("\n")
 
 
+def process_signature(
+    app: Any, what: str, name: str, thing: object, options: Any, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """Defaults that are no expressions."""
+    return signature and re.sub(r"<(factory|[\w.]+ object)>", "...", signature), returns
+
+
 def skip_member(app: Any, what: str, name: str, thing: object, skip: bool, options: Any) -> bool | None:
     """Classes and methods are shown without a docstring, too; fields are in the signature anyway."""
     if getattr(thing, "__module__", None) == "msgspec" or inspect.isbuiltin(thing):
@@ -94,5 +103,6 @@ def process_page(app: Any, page: str, source: list[str]) -> None:
 
 def setup(app: Any) -> None:
     app.connect("autodoc-process-docstring", process_docstring)
+    app.connect("autodoc-process-signature", process_signature)
     app.connect("autodoc-skip-member", skip_member)
     app.connect("source-read", process_page)
