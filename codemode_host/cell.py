@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from math import inf
 from typing import TYPE_CHECKING
@@ -203,8 +203,17 @@ class Cell:
 
     async def _listen(self) -> bool:
         """Whether the script said that it was over, before its link ended."""
-        runtime = self.runtime
         frames: deque[Frame] = deque()
+        while True:
+            # One scope for as long as the observer has time, and not one for each wait: they are dear.
+            with trio.CancelScope(deadline=self._deadline) as self._scope:
+                return await self._hear(frames)
+            if trio.current_time() >= self._deadline:
+                self._yield()
+
+    async def _hear(self, frames: deque[Frame]) -> bool:
+        """Serve the link; `frames` are those that have come and wait. May be cancelled and called again."""
+        runtime = self.runtime
         while True:
             while frames and not self._crowded:
                 frame = frames.popleft()
@@ -218,21 +227,13 @@ class Cell:
                 if runtime.exit is not None and runtime.exit.status != 0:
                     return False
                 self._wake = trio.Event()
-                await self._until(self._wake.wait)
+                await self._wake.wait()
                 continue
-            await self._until(runtime.wait_readable)
+            await runtime.wait_readable()
             received = runtime.receive()
             if received is None:
                 return False
             frames.extend(received)
-
-    async def _until(self, happens: Callable[[], Awaitable[None]]) -> None:
-        """Wait for something, but no longer than the observer does."""
-        with trio.CancelScope(deadline=self._deadline) as self._scope:
-            await happens()
-        self._scope = None
-        if trio.current_time() >= self._deadline:
-            self._yield()
 
     @property
     def _crowded(self) -> bool:
