@@ -92,8 +92,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         report(f"codemode-host: refused to start\n  cause: {error}")
         return 78  # ExitStatus.REFUSED, which is not worth its imports here
     adopt_orphans()
+    heed_sigterm()
     with protected_streams() as (read_fd, write_fd):
         return serve(options, limits, zygote, read_fd, write_fd)
+
+
+def heed_sigterm() -> None:
+    """As process 1, of a container, a program hears only the signals that it has a handler for."""
+    if os.getpid() == 1:
+        import signal
+
+        # What the signal does to any other host: it is gone, and its runtimes with it.
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
 
 
 def use_all_descriptors() -> None:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -189,10 +189,14 @@ def texts(response: RuntimeResponse) -> list[str]:
 
 @asynccontextmanager
 async def program(
-    *flags: str, greet: bool = True, env: dict[str, str] | None = None, read_stderr: bool = True
+    *flags: str,
+    greet: bool = True,
+    env: dict[str, str] | None = None,
+    read_stderr: bool = True,
+    prefix: Sequence[str] = (),
 ) -> AsyncIterator[Program]:
     process = await trio.lowlevel.open_process(
-        [*COMMAND, *flags],
+        [*prefix, *COMMAND, *flags],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -141,6 +141,22 @@ async def test_the_end_of_input_is_a_clean_end_even_amid_busy_cells() -> None:
     assert host.stderr == b""
 
 
+async def test_the_first_process_of_a_container_heeds_sigterm() -> None:
+    command = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    tried = subprocess.run([*command, "true"], check=False, capture_output=True)  # noqa: ASYNC221 done at once
+    if tried.returncode != 0:
+        pytest.skip("no namespace of processes can be made here")
+    async with program(prefix=command) as host:
+        await host.open()
+        await host.start(LOOP)
+        (first,) = children(host.pid)
+        family = [first, *children(first), *[pid for child in children(first) for pid in children(child)]]
+        assert len(family) > 2
+        os.kill(first, signal.SIGTERM)
+        assert await host.ended(1.5) == 128 + signal.SIGTERM
+        await until(lambda: not any(map(running, family)), 1)
+
+
 async def test_a_client_that_reads_no_more_is_lost_even_while_nobody_talks() -> None:
     async with program() as host:
         await host.open()
