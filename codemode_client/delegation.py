@@ -14,7 +14,7 @@ from msgspec import Raw
 
 from codemode_client.cells import CellRecord
 from codemode_client.counters import DELEGATE_CALL_LIMIT, FRAME_LIMIT
-from codemode_protocol.errors import MessageTooLargeError, ToolError
+from codemode_protocol.errors import MessageTooLargeError, ToolError, tool_failure_text
 from codemode_protocol.messages import (
     DelegateCall,
     DelegateRequest,
@@ -116,7 +116,7 @@ class Delegation:
                     await self._driver.room()
                     self._answer(task, result)
             except Exception as error:  # noqa: BLE001 - whatever a delegate raises is that call's error alone
-                self._answer(task, Failure(_message_of(error)))
+                self._answer(task, Failure(tool_failure_text(error)))
         finally:
             self._tasks.pop(task.id, None)
             task.cell.tasks.discard(task)
@@ -178,11 +178,3 @@ def _checked(value: Raw) -> Raw:
         return _json_text.decode(value)
     except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
         raise ToolError(f"the tool's answer is not JSON: {error}") from error
-
-
-def _message_of(error: Exception) -> str:
-    """What JavaScript is told about an exception of a tool's."""
-    text = str(error).encode("utf-8", "replace").decode()  # what has lone surrogates cannot be sent
-    if isinstance(error, ToolError):
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -22,6 +22,7 @@ from codemode_protocol.errors import (
     RequestFailedError,
     SessionClosedError,
     ToolError,
+    tool_failure_text,
 )
 from codemode_protocol.session import Delegate
 from codemode_protocol.values import (
@@ -304,7 +305,7 @@ class _DelegateOutlet:
                 else:
                     call.resolve(_checked(await self._delegate.invoke_tool(invocation)))
         except Exception as error:  # noqa: BLE001 whatever a delegate raises is that call's error alone
-            call.reject(_message_of(error))
+            call.reject(tool_failure_text(error))
         finally:
             self._scopes.pop(call, None)
             self._running[cell_id] -= 1
@@ -332,10 +333,3 @@ def _checked(result: Raw) -> Raw:
         return checked_json(bytes(result))
     except (ValueError, NestingError) as error:
         raise ToolError(f"the tool's answer is not JSON: {error}") from error
-
-
-def _message_of(error: Exception) -> str:
-    text = str(error).encode("utf-8", "replace").decode()
-    if isinstance(error, ToolError):
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -134,3 +134,12 @@ def first_cause(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+def tool_failure_text(error: BaseException) -> str:
+    """What JavaScript is told about a tool's exception: its kind and text, of a `ToolError` the text alone."""
+    error = first_cause(error)
+    text = str(error).encode("utf-8", "replace").decode()  # what has lone surrogates cannot be sent
+    if isinstance(error, ToolError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

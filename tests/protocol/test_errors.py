@@ -19,6 +19,7 @@ from codemode_protocol.errors import (
     ToolError,
     describe_exit_status,
     first_cause,
+    tool_failure_text,
 )
 
 
@@ -76,3 +77,17 @@ def test_the_first_cause_is_found_in_nested_groups() -> None:
     first, second = ValueError("first"), KeyError("second")
     assert first_cause(ExceptionGroup("outer", [ExceptionGroup("inner", [first, second]), second])) is first
     assert first_cause(first) is first
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ToolError("no such city"), "no such city"),
+        (ValueError("bad"), "ValueError: bad"),
+        (KeyError(), "KeyError"),
+        (ExceptionGroup("unhandled errors in a TaskGroup", [ToolError("no such city"), ValueError()]), "no such city"),
+        (ValueError("\ud800"), "ValueError: ?"),
+    ],
+)
+def test_a_tools_exception_is_told_as_what_it_is(error: Exception, text: str) -> None:
+    assert tool_failure_text(error) == text
