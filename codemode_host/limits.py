@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 from typing import Any, NamedTuple
 
+from .runtimes.spawn import DEFAULT_MEMORY_BYTES
+
 MIB = 1024 * 1024
 
 
 class Limits(NamedTuple):
     """Bounds of one host. `docs/limits.md` says what happens at each."""
 
-    memory_bytes: int | None = 256 * MIB
+    memory_bytes: int | None = DEFAULT_MEMORY_BYTES
     """Memory that one cell fills, above what the engine itself takes."""
     cpu_seconds: int | None = None
     """Processor time of one cell, in seconds."""

@@ -62,7 +62,7 @@ class RuntimePool:
         memory_limit: int | None = None,
     ) -> None:
         self._zygote = zygote
-        self._control = zygote.control
+        self._control = socket.socket(fileno=zygote.control)
         self._control.setblocking(False)
         self._nursery = nursery
         self._spares = spares

@@ -1,35 +1,49 @@
-"""Starting the zygote: one function, importable before anything slow, because the engine takes longest to be ready."""
+"""Starting the zygote: one function, importable before anything slow, because the engine takes longest to be ready.
+
+So there is no `socket`, `pathlib`, `typing` or `contextlib` here: they take longer to import than Python to start.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import os
-import socket
+import resource
 import sys
 import time
-from pathlib import Path
-from typing import NamedTuple
+from _socket import AF_UNIX, SOCK_SEQPACKET, socketpair
+from importlib.machinery import PathFinder
 
 _PR_SET_CHILD_SUBREAPER = 36
 
-
-class ZygoteProcess(NamedTuple):
-    """A zygote that is starting: its pid, the host's ends of its control socket and of its standard error."""
-
-    pid: int
-    control: socket.socket
-    stderr: int
+DEFAULT_MEMORY_BYTES = 256 * 1024 * 1024
+"""Memory that one cell may fill where nothing else is said."""
 
 
-class ZygoteOptions(NamedTuple):
+class ZygoteProcess:
+    """A zygote that is starting: its pid, and the host's ends of its control socket and of its standard error."""
+
+    def __init__(self, pid: int, control: int, stderr: int) -> None:
+        self.pid = pid
+        self.control = control
+        self.stderr = stderr
+
+
+class ZygoteOptions:
     """What runtimes are like. `memory_limit` is in bytes, `cpu_seconds` in seconds; None is no limit."""
 
-    confined: bool = True
-    single_threaded: bool = True
-    native_jobs: bool = True
-    memory_limit: int | None = None
-    cpu_seconds: int | None = None
+    def __init__(
+        self,
+        *,
+        confined: bool = True,
+        single_threaded: bool = True,
+        native_jobs: bool = True,
+        memory_limit: int | None = DEFAULT_MEMORY_BYTES,
+        cpu_seconds: int | None = None,
+    ) -> None:
+        self.confined = confined
+        self.single_threaded = single_threaded
+        self.native_jobs = native_jobs
+        self.memory_limit = memory_limit
+        self.cpu_seconds = cpu_seconds
 
     def words(self) -> list[str]:
         return [
@@ -42,12 +56,21 @@ class ZygoteOptions(NamedTuple):
         ]
 
 
+def use_all_descriptors() -> None:
+    """A cell takes two descriptors in the host and one in the zygote: allow as many as may be allowed."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    try:  # noqa: SIM105 see the imports
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):
+        pass
+
+
 def engine_directory() -> str:
     """Where PythonMonkey is installed. Raises ModuleNotFoundError when it is not. Imports nothing of it."""
-    spec = importlib.util.find_spec("pythonmonkey")
+    spec = PathFinder.find_spec("pythonmonkey")
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError("pythonmonkey is not installed in this environment: install codemode-host anew")
-    return str(Path(spec.submodule_search_locations[0]).parent)
+    return os.path.dirname(os.path.abspath(spec.submodule_search_locations[0]))
 
 
 def adopt_orphans() -> None:
@@ -60,10 +83,12 @@ def adopt_orphans() -> None:
 def reap_orphans(seconds: float = 0.2) -> None:
     """Wait until every child has ended; the zygote's end ends its runtimes."""
     deadline = time.monotonic() + seconds
-    with contextlib.suppress(ChildProcessError):
+    try:
         while time.monotonic() < deadline:
             if os.waitpid(-1, os.WNOHANG)[0] == 0:
                 time.sleep(0.002)
+    except ChildProcessError:
+        pass
 
 
 def spawn_zygote(options: ZygoteOptions) -> ZygoteProcess:
@@ -73,8 +98,10 @@ def spawn_zygote(options: ZygoteOptions) -> ZygoteProcess:
     input, and a pipe to the host as its standard output and error. What it needs of the environment, the name of the
     time zone, is an argument.
     """
-    package_root = str(Path(__file__).resolve().parents[2])
-    control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    package_root = os.path.realpath(__file__)
+    for _ in range(3):
+        package_root = os.path.dirname(package_root)
+    control, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
     read_stderr, write_stderr = os.pipe()
     try:
         boot = (
@@ -100,4 +127,4 @@ def spawn_zygote(options: ZygoteOptions) -> ZygoteProcess:
     finally:
         theirs.close()
         os.close(write_stderr)
-    return ZygoteProcess(pid, control, read_stderr)
+    return ZygoteProcess(pid, control.detach(), read_stderr)

@@ -9,8 +9,8 @@ import pytest
 import trio
 from msgspec import Raw
 
-from codemode_host.__main__ import arguments
 from codemode_host.limits import _FLAGS, Limits, from_options
+from codemode_host.program import arguments
 from codemode_host.supervision import ExitStatus
 from codemode_protocol.messages import (
     DelegateRequest,

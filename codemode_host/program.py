@@ -1,0 +1,184 @@
+"""`codemode-host`: the standalone program.
+
+The zygote is started before anything slow is imported, because the engine takes longest to be ready.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import os
+import stat
+import sys
+from collections.abc import Iterator, Sequence
+
+from .limits import Limits, add_flags, from_options
+from .runtimes.spawn import ZygoteOptions, ZygoteProcess, adopt_orphans, reap_orphans, spawn_zygote
+from .version import VERSION
+
+PIPE_BYTES = 1024 * 1024
+"""What a pipe to or from the client should hold: a large answer then takes few turns."""
+
+
+def arguments(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="codemode-host",
+        description="Runs JavaScript cells for a client that speaks the code mode protocol on stdin and stdout.",
+    )
+    parser.add_argument(
+        "--framing",
+        choices=("length", "lines"),
+        default="length",
+        help="how messages are told apart: a length before each (default), or one JSON text a line, to type by hand",
+    )
+    parser.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error", "critical"),
+        default="warning",
+        help="what is worth a line on standard error (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--confinement",
+        choices=("on", "off"),
+        default="on",
+        help="off runs cells without a system call filter: for machines that have none (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--control",
+        metavar="on|off|DIR",
+        type=control_place,
+        default="on",
+        help="where `codemode ps` and `codemode kill` reach this host: a socket in a folder that is yours alone "
+        "(default: %(default)s), in DIR, or nowhere",
+    )
+    parser.add_argument("--check", action="store_true", help="try what cells rely on, print how it stands, and end")
+    parser.add_argument("--version", action="version", version=f"codemode-host {VERSION}")
+    parser.add_argument(
+        "--record",
+        metavar="FILE",
+        help="write every byte of the conversation to FILE, for `codemode replay FILE` to show; it holds all that the "
+        "scripts and the tools said, so only its owner may read it",
+    )
+    add_flags(parser)
+    return parser.parse_args(argv)
+
+
+def control_place(text: str) -> str:
+    """`on`, `off`, or a folder, which has a slash so that no slip of the pen makes one."""
+    if text not in ("on", "off") and "/" not in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is not on, off or a folder with a slash in it, as in ./{text}")
+    return text
+
+
+def run(argv: Sequence[str], zygote: ZygoteProcess | None = None) -> int:
+    """Serve one client; returns the exit status. `zygote` is one for the default flags, if it is on its way already."""
+    options = arguments(argv)
+    limits = from_options(options)
+    zygote_options = ZygoteOptions(
+        confined=options.confinement == "on", memory_limit=limits.memory_bytes, cpu_seconds=limits.cpu_seconds
+    )
+    if options.check:
+        from .check import check
+
+        return check(confined=zygote_options.confined)
+    try:
+        zygote = zygote or spawn_zygote(zygote_options)
+    except (OSError, ModuleNotFoundError) as error:
+        from .stderr import report
+
+        report(f"codemode-host: refused to start\n  cause: {error}")
+        return 78  # ExitStatus.REFUSED, which is not worth its imports here
+    adopt_orphans()
+    heed_sigterm()
+    with protected_streams() as (read_fd, write_fd):
+        return serve(options, limits, zygote, read_fd, write_fd)
+
+
+def heed_sigterm() -> None:
+    """As process 1, of a container, a program hears only the signals that it has a handler for."""
+    if os.getpid() == 1:
+        import signal
+
+        # What the signal does to any other host: it is gone, and its runtimes with it.
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
+
+
+@contextlib.contextmanager
+def protected_streams() -> Iterator[tuple[int, int]]:
+    """The client's two descriptors, where nothing but this program's frames can reach them.
+
+    Whatever a library prints goes to standard error instead. Blocking mode is restored at the end, because a terminal
+    shares it with the shell.
+    """
+    read_fd, write_fd = os.dup(0), os.dup(1)
+    devnull = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(devnull, 0)
+    os.close(devnull)
+    os.dup2(2, 1)
+    waits = not stat.S_ISREG(os.fstat(write_fd).st_mode)
+    was_blocking = os.get_blocking(write_fd)
+    if waits:
+        os.set_blocking(write_fd, False)
+    for fd in (read_fd, write_fd):
+        with contextlib.suppress(OSError):  # no pipe, or the user has too many of this size
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    try:
+        yield read_fd, write_fd
+    finally:
+        if waits:
+            os.set_blocking(write_fd, was_blocking)
+
+
+def serve(options: argparse.Namespace, limits: Limits, zygote: ZygoteProcess, read_fd: int, write_fd: int) -> int:
+    import logging
+
+    import trio
+
+    from codemode_protocol.connection import HostConnection
+    from codemode_protocol.errors import RemoteProtocolError, first_cause
+
+    from .channel import Channel
+    from .host import Host
+    from .memory import keep_freed_memory
+    from .recorder import Recorder
+    from .stderr import StderrHandler, report
+    from .supervision import ExitStatus, Failure, HostStopped, watch_kernel
+
+    logging.basicConfig(
+        level=options.log_level.upper(), handlers=[StderrHandler()], format="codemode-host: %(levelname)s: %(message)s"
+    )
+    if options.confinement == "off":
+        logging.getLogger("codemode_host").warning("cells run without a system call filter (--confinement off)")
+    try:
+        recorder = Recorder(options.record, options.framing) if options.record is not None else None
+    except OSError as error:
+        report(f"codemode-host: cannot record to {options.record}: {error.strerror}")
+        return ExitStatus.USAGE
+    watch_kernel()
+    keep_freed_memory()
+    channel = Channel(read_fd, write_fd, limits, recorder)
+    host = Host(HostConnection(framing=options.framing), zygote, limits, channel, control=options.control)
+    status, failure = ExitStatus.OK, None
+    try:
+        trio.run(host.serve)
+    except* RemoteProtocolError as group:
+        status = ExitStatus.MALFORMED_INPUT
+        report(f"codemode-host: {first_cause(group)}")
+    except* HostStopped as group:
+        stopped = first_cause(group)
+        assert isinstance(stopped, HostStopped)
+        failure = host.failure or stopped.failure
+    except* KeyboardInterrupt:
+        status = ExitStatus.INTERRUPTED
+    except* Exception as group:  # noqa: BLE001 reported, with a status of its own
+        if options.log_level == "debug":
+            sys.excepthook(type(group), group, group.__traceback__)
+        cause = first_cause(group)
+        failure = Failure(ExitStatus.INTERNAL, "a task of the host failed", f"{type(cause).__name__}: {cause}")
+    reap_orphans()
+    if failure is not None:
+        report(failure.block())
+        status = failure.status
+    host.leave()
+    return status
