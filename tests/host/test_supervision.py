@@ -185,8 +185,8 @@ async def test_malformed_input_is_one_clear_line(sent: bytes) -> None:
 
 async def test_a_machine_without_the_engine_is_told_so_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
-        "import importlib.util as u\nfind = u.find_spec\n"
-        "u.find_spec = lambda name, *rest: None if name == 'pythonmonkey' else find(name, *rest)\n"
+        "from importlib.machinery import PathFinder as finder\nfind = finder.find_spec\n"
+        "finder.find_spec = lambda name, *rest: None if name == 'pythonmonkey' else find(name, *rest)\n"
     )
     async with program(greet=False, env={"PYTHONPATH": str(tmp_path)}) as host:
         assert await host.ended() == ExitStatus.REFUSED
