@@ -132,6 +132,7 @@ async def test_many_calls_and_long_names_are_told_in_few_words(folder: str) -> N
         source = "await Promise.all(ALL_TOOLS.flatMap(({ name }) => [1, 2].map(() => tools[name]({}))))"
         _, number = await host.start(source, "s" * 5_000, *names, yield_ms=0)
         where = await found(folder, host.pid)
+        await until(lambda: [calls.count for calls in report(where).cells[0].calls] == [2] * 20)
         cell = await cell_that(where, number, "waiting", "calls")
         assert len(cell.session_id) == 1000
         assert [(len(calls.tool), calls.count) for calls in cell.calls] == [(200, 2)] * 20
@@ -151,6 +152,9 @@ async def test_whoever_observes_a_cell_is_told_that_it_was_terminated(folder: st
         if "yield_control" in source:
             assert texts(await host.first(number)) == ["one"]
             await host.stdin.send_all(host.connection.send(_request(host, Wait("s", WaitRequest(cell, 60_000)))))
+            await until(lambda: (report(where).cells[0].cpu_ms or 0) >= 100)  # it loops
+        else:
+            await cell_that(where, cell, "waiting", "nothing")
         await until(lambda: report(where).cells[0].observed)
         (ended,) = end_cells(where, "s", cell).cells
         assert (ended.session_id, ended.cell_id, ended.how) == ("s", cell, "terminated")
