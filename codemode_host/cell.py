@@ -209,6 +209,7 @@ class Cell:
             with trio.CancelScope(deadline=self._deadline) as self._scope:
                 return await self._hear(frames)
             if trio.current_time() >= self._deadline:
+                self._set_deadline(inf)  # if the cell is doomed its observer is answered at its end, and not before
                 self._yield()
 
     async def _hear(self, frames: deque[Frame]) -> bool:

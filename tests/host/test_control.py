@@ -170,6 +170,23 @@ async def test_whoever_observes_a_cell_is_told_that_it_was_terminated(folder: st
     assert f"session s cell {cell}: ended from outside, by process {os.getpid()} of user" in host.stderr.decode()
 
 
+async def test_an_observer_whose_time_is_over_while_the_cell_is_being_ended_hears_of_the_end(folder: str) -> None:
+    async with program("--control", folder) as host:
+        await host.open()
+        _, cell = await host.start(ENDLESS, yield_ms=0)
+        where = await found(folder, host.pid)
+        await cell_that(where, cell, "waiting", "nothing")
+        zygote = host.zygote
+        os.kill(zygote, signal.SIGSTOP)  # which kills cells, and now does not
+        await host.stdin.send_all(host.connection.send(_request(host, Wait("s", WaitRequest(cell, 100)))))
+        (ended,) = end_cells(where, "s", cell).cells  # has waited for much longer than that
+        assert ended.how == "terminating"
+        os.kill(zygote, signal.SIGCONT)
+        answer = await host.receive(lambda message: isinstance(message, OperationResponse))
+        assert isinstance(answer.result.value.outcome.outcome.response, Terminated)  # type: ignore[union-attr]
+        await closed(host, cell)
+
+
 async def test_the_calls_of_a_cell_that_is_ended_are_cancelled(folder: str) -> None:
     async with program("--control", folder) as host:
         await host.open()
