@@ -230,9 +230,11 @@ class Program:
 
     def interrupt(self) -> None:
         """Ctrl-C. A signal that comes just before the interpreter goes to wait is seen when it wakes: so not then."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + 1.0
         syscall = Path(f"/proc/{self.process.pid}/syscall")
-        while syscall.read_text().split()[0] not in WAITING_CALLS and time.monotonic() < deadline:
+        while self.process.poll() is None and time.monotonic() < deadline:
+            if syscall.read_text().split()[0] in WAITING_CALLS:
+                break
             time.sleep(0.001)
         self.process.send_signal(signal.SIGINT)
 
