@@ -161,6 +161,8 @@ def mark_host(path: str) -> None:
         return data
 
     def marked_spawn(program: str, arguments: list[str], environment: dict[str, str], **options: Any) -> int:
+        if "-c" not in arguments:  # not the zygote, but something that a library starts
+            return spawn(program, arguments, environment, **options)
         at = arguments.index("-c") + 1
         before = (
             f"import sys; sys.path.append({root!r}); from benchmarks.marks import mark_zygote; mark_zygote({path!r}); "
