@@ -15,7 +15,7 @@ from msgspec import Raw
 from codemode_client.arguments import Arguments, FreeformArgument
 from codemode_client.results import Results
 from codemode_client.signatures import default_name, read_signature
-from codemode_protocol.errors import ToolError
+from codemode_protocol.errors import ToolError, tool_failure_text
 from codemode_protocol.values import ToolDefinition, ToolKind, ToolName
 
 DEFAULT_THREADS = 40
@@ -127,6 +127,15 @@ class FunctionTool:
             return await self._function(**keywords)
         # A plain function around an async one gives something to wait for; trio takes that for a mistake, unless boxed.
         (result,) = await anyio.to_thread.run_sync(
-            lambda: (self._function(**keywords),), abandon_on_cancel=True, limiter=self._threads.limiter
+            self._in_thread, keywords, abandon_on_cancel=True, limiter=self._threads.limiter
         )
         return await result if inspect.isawaitable(result) else result
+
+    def _in_thread(self, keywords: dict[str, Any]) -> tuple[Any]:
+        try:
+            return (self._function(**keywords),)
+        except Exception:
+            raise
+        except BaseException as error:
+            # What ends the main thread (sys.exit) or a task of an event loop of its own would end the program here.
+            raise RuntimeError(f"the function ended with {tool_failure_text(error)}") from error

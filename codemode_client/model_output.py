@@ -93,6 +93,7 @@ def present(
 
 def refuse(reason: str, cell_id: str | None = None) -> ModelOutput:
     """The answer to a call that was wrong in itself."""
+    reason = reason.encode("utf-8", "backslashreplace").decode()  # it may repeat lone surrogates, out of JSON's escapes
     items: list[ContentItem] = [InputText("Status: refused"), *truncate([InputText(reason)], MAX_ERROR_TOKENS)]
     return ModelOutput(cell_id, "refused", items)
 

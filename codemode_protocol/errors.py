@@ -139,7 +139,10 @@ def first_cause(error: BaseException) -> BaseException:
 def tool_failure_text(error: BaseException) -> str:
     """What JavaScript is told about a tool's exception: its kind and text, of a `ToolError` the text alone."""
     error = first_cause(error)
-    text = str(error).encode("utf-8", "replace").decode()  # what has lone surrogates cannot be sent
+    try:
+        text = str(error).encode("utf-8", "replace").decode()  # what has lone surrogates cannot be sent
+    except Exception:  # noqa: BLE001 - a class of the tool's author, whose text cannot be had
+        text = ""
     if isinstance(error, ToolError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import enum
 import functools
@@ -350,6 +351,28 @@ async def test_a_functions_own_timeout_is_its_own_error() -> None:
 
     with pytest.raises(TimeoutError, match="the database did not answer"):
         await call(FunctionTool(impatient, timeout=60))
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (SystemExit(3), "the function ended with SystemExit: 3"),
+        (KeyboardInterrupt(), "the function ended with KeyboardInterrupt"),
+        (asyncio.CancelledError(), "the function ended with CancelledError"),
+    ],
+)
+def test_a_plain_function_that_would_end_the_program_fails_alone(error: BaseException, text: str) -> None:
+    def leave() -> None:
+        raise error
+
+    async def main() -> None:
+        with pytest.raises(RuntimeError) as caught:
+            await call(FunctionTool(leave))
+        assert str(caught.value) == text
+        assert caught.value.__cause__ is error
+
+    for backend in BACKENDS:
+        anyio.run(main, backend=backend)
 
 
 async def test_what_a_function_raises_is_left_as_it_is() -> None:

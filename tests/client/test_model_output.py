@@ -302,6 +302,10 @@ def test_a_wait_that_cannot_be_understood_is_explained(arguments: str) -> None:
         wait_arguments("wait", arguments)
 
 
+def test_a_refusal_may_repeat_what_cannot_be_sent() -> None:
+    assert refuse("There is no tool `\ud800`.").text == "Status: refused\nThere is no tool `\\ud800`."
+
+
 def test_a_refusal_is_an_error_with_its_reason() -> None:
     output = refuse("Because.")
     assert (output.text, output.is_error, output.cell_id) == ("Status: refused\nBecause.", True, None)

@@ -23,6 +23,13 @@ from codemode_protocol.errors import (
 )
 
 
+class WordlessError(Exception):
+    """One whose text cannot be had."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
 @pytest.mark.parametrize(
     ("status", "words"),
     [
@@ -87,6 +94,7 @@ def test_the_first_cause_is_found_in_nested_groups() -> None:
         (KeyError(), "KeyError"),
         (ExceptionGroup("unhandled errors in a TaskGroup", [ToolError("no such city"), ValueError()]), "no such city"),
         (ValueError("\ud800"), "ValueError: ?"),
+        (WordlessError("bad"), "WordlessError"),
     ],
 )
 def test_a_tools_exception_is_told_as_what_it_is(error: Exception, text: str) -> None:
