@@ -191,6 +191,8 @@ class Connection:
     def _ending(self) -> str:
         if self._process is None:
             return "closed the connection"
+        if self._process.offence is not None:
+            return self._process.offence
         ending = self._process.ending
         return "closed its output" if ending is None else f"ended ({ending})"
 

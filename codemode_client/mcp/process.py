@@ -56,6 +56,8 @@ class ServerProcess:
         self._server = server
         self._complaints: deque[str] = deque(maxlen=COMPLAINT_LINES)
         self.exit_status: int | None = None
+        self.offence: str | None = None
+        """What it did that its messages were not read any further for."""
 
     @property
     def stderr(self) -> str:
@@ -107,7 +109,8 @@ class ServerProcess:
         try:
             await read_messages(f"MCP server {self._name}", stdout, incoming)
         except MessageTooLongError as error:
-            self._complain(str(error))
+            self.offence = str(error)
+            self._complain(f"it {error}")
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             pass  # closed below
 

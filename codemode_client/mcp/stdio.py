@@ -7,6 +7,7 @@ could not before its client says something more.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -16,7 +17,9 @@ import anyio
 import anyio.lowlevel
 from mcp.shared.message import SessionMessage
 
-from codemode_client.mcp.wire import TransportStreams, read_messages, write_messages
+from codemode_client.mcp.wire import MessageTooLongError, TransportStreams, read_messages, write_messages
+
+logger = logging.getLogger("codemode_client.mcp")
 
 FLUSH_SECONDS = 1.0
 """How long the last messages may take to write: a client that is gone does not read them."""
@@ -81,8 +84,12 @@ async def stdio_streams(read_descriptor: int, write_descriptor: int) -> AsyncIte
     write, outgoing = anyio.create_memory_object_stream[SessionMessage](0)
 
     async def listen() -> None:
-        with suppress(ConnectionError):  # as good as its end
+        try:
             await read_messages("the client", _Input(read_descriptor), incoming)
+        except MessageTooLongError as error:
+            logger.error("the client %s: this ends the connection", error)
+        except ConnectionError:
+            pass  # as good as its end
 
     async def speak(data: bytes) -> None:
         await _write(write_descriptor, data)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import AsyncIterable, Awaitable, Callable
 from importlib.metadata import PackageNotFoundError, version
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
-from mcp.types import jsonrpc_message_adapter
+from mcp.types import JSONRPCMessage, jsonrpc_message_adapter
 
 from codemode_protocol.framing import MAX_PAYLOAD_BYTES
 
@@ -19,6 +20,10 @@ MAX_MESSAGE_BYTES = MAX_PAYLOAD_BYTES
 """A longer line ends the connection: nothing larger could be handed to a script either."""
 
 _SHOWN = 200
+
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
+)
 
 try:
     RELEASE = version("codemode-host")
@@ -36,7 +41,7 @@ class MessageTooLongError(Exception):
     """The peer sent a line of more than `MAX_MESSAGE_BYTES`."""
 
     def __init__(self) -> None:
-        super().__init__(f"it sent a message of more than {MAX_MESSAGE_BYTES} bytes")
+        super().__init__(f"sent a message of more than {MAX_MESSAGE_BYTES} bytes")
 
 
 class Lines:
@@ -78,7 +83,7 @@ async def read_messages(peer: str, data: AsyncIterable[bytes], messages: Incomin
                 if not line.strip():
                     continue
                 try:
-                    message = jsonrpc_message_adapter.validate_json(line, by_name=False)
+                    message = _message(line)
                 except ValueError:
                     logger.warning("%s wrote a line that is no MCP message: %.*r", peer, _SHOWN, line[:_SHOWN])
                     continue
@@ -87,6 +92,17 @@ async def read_messages(peer: str, data: AsyncIterable[bytes], messages: Incomin
                 except (anyio.BrokenResourceError, anyio.ClosedResourceError):
                     listening = False
                     break
+
+
+def _message(line: bytes) -> JSONRPCMessage:
+    """The message of a line. What is no Unicode in its strings becomes U+FFFD. Raises ValueError when there is none."""
+    try:
+        return jsonrpc_message_adapter.validate_json(line, by_name=False)
+    except ValueError:
+        # JavaScript cuts strings within a character, and writes the half as an escape that other parsers refuse. Its
+        # call would wait for ever.
+        text = _ESCAPE.sub(lambda escape: b"\\ufffd" if escape["lone"] else escape[0], line).decode("utf-8", "replace")
+        return jsonrpc_message_adapter.validate_json(text, by_name=False)
 
 
 async def write_messages(messages: Outgoing, write: Callable[[bytes], Awaitable[None]]) -> None:

@@ -19,6 +19,8 @@ import trio
 from mcp import Client, StdioServerParameters
 from mcp.types import CallToolResult, ImageContent, TextContent, ToolListChangedNotification
 
+from codemode_client.mcp.wire import MAX_MESSAGE_BYTES
+
 ROOT = Path(__file__).resolve().parents[2]
 SERVERS = Path(__file__).parent / "mcp_servers"
 
@@ -284,6 +286,24 @@ def test_nothing_but_messages_reaches_standard_output_and_its_end_is_the_end(tmp
         assert "MCP server bad" in err
         assert "going on without it" in err
         assert all_ended(children)
+
+
+def test_half_a_character_in_a_request_does_not_leave_it_unanswered(tmp_path: Path) -> None:
+    (tmp_path / "mytools.py").write_text(TOOLS)
+    with process(tmp_path, None, "--tools", "mytools:add") as started:
+        initialize(started)
+        answer = ask(started, 2, "tools/call", name="exec", arguments={"source": "text('cut: \ud83d')"})
+        assert answer["content"][1]["text"] == "cut: \ufffd"
+
+
+def test_a_request_that_is_too_long_ends_it_with_one_line(tmp_path: Path) -> None:
+    (tmp_path / "mytools.py").write_text(TOOLS)
+    with process(tmp_path, None, "--tools", "mytools:add") as started:
+        initialize(started)
+        _, err = started.communicate("x" * (MAX_MESSAGE_BYTES + 1), timeout=30)
+        assert "Traceback" not in err
+        assert f"the client sent a message of more than {MAX_MESSAGE_BYTES} bytes: this ends the connection" in err
+        assert started.returncode == 0
 
 
 def test_no_process_is_left_after_a_signal_and_the_status_says_which(tmp_path: Path) -> None:

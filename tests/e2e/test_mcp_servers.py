@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -104,9 +105,22 @@ async def test_tools_keep_the_namespace_of_their_server_and_every_page_is_listed
         assert names(servers.toolbox) == [
             f"{server}__{tool}"
             for server in servers.names
-            for tool in ("echo", "where", "variable", "die", "learn", "meet", "linger", "step", "page-1", "page-2")
+            for tool in (
+                "echo",
+                "where",
+                "variable",
+                "die",
+                "learn",
+                "meet",
+                "linger",
+                "step",
+                "raw",
+                "flood",
+                "page-1",
+                "page-2",
+            )
         ]
-        definition = servers.toolbox.definitions[8]
+        definition = servers.toolbox.definitions[10]
         assert definition.tool_name == ToolName("page-1", "one")
         assert tool_signature(definition).startswith("one__page_1(")
         assert tool_signature(definition).endswith("): Promise<CallToolResult>;")
@@ -122,6 +136,19 @@ async def test_a_script_gets_the_result_as_the_server_sent_it() -> None:
             "_meta": {"mine": 1},
             "isError": False,
         }
+
+
+@pytest.mark.parametrize(
+    ("sent", "got"),
+    [
+        (rb"cut: \ud83d", "cut: \ufffd"),
+        (rb"\uDE00 and \uD83D\uDE00 and \\ud83d", "\ufffd and \U0001f600 and \\ud83d"),
+        (b"caf\xe9", "caf\ufffd"),
+    ],
+)
+async def test_a_result_that_is_no_unicode_is_given_all_the_same(sent: bytes, got: str) -> None:
+    async with connect(configuration(one=plain())) as servers:
+        assert await said(servers.toolbox, "one", "raw", text=base64.b64encode(sent).decode()) == got
 
 
 async def test_a_result_that_is_an_error_rejects_with_its_text() -> None:
@@ -141,7 +168,7 @@ async def test_tools_with_one_name_in_javascript_are_left_out_but_for_the_first(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with connect({"mcpServers": {"a-b": plain(), "a_b": plain()}}) as servers:
-        assert len(servers.toolbox.definitions) == 10
+        assert len(servers.toolbox.definitions) == 12
         assert {tool.tool_name.namespace for tool in servers.toolbox.definitions} == {"a-b"}
     assert "the tool echo of MCP server a_b is left out: the tools a-b__echo and a_b__echo are both" in caplog.text
 
@@ -335,6 +362,14 @@ async def test_a_server_that_dies_in_a_call_is_told_and_started_again_for_the_ne
             "it ended (exit status 7). The next call connects again."
         )
         assert await said(servers.toolbox, "one", "where") != before
+
+
+async def test_a_message_that_is_too_long_ends_the_connection_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_process, "EXIT_SECONDS", 0.1)
+    async with connect(configuration(one=plain())) as servers:
+        with pytest.raises(ToolError, match=r"carried out: it sent a message of more than 67108864 bytes\. The next"):
+            await call(servers.toolbox, "one", "flood")
+        assert await said(servers.toolbox, "one", "echo") == "{}"
 
 
 async def test_a_server_that_dies_between_calls_is_started_again() -> None:

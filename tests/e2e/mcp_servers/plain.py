@@ -6,6 +6,7 @@ on further pages of their list.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ import threading
 import time
 from typing import Any
 
-TOOLS = ["echo", "where", "variable", "die", "learn", "meet", "linger", "step"]
+TOOLS = ["echo", "where", "variable", "die", "learn", "meet", "linger", "step", "raw", "flood"]
 pages = [TOOLS, ["page-1"], ["page-2"]]
 lingering: dict[object, socket.socket] = {}
 """Calls of `linger`, by their id."""
@@ -48,6 +49,9 @@ def call(name: str, arguments: dict[str, Any], token: object) -> dict[str, Any]:
             with place(arguments["address"]) as stream:
                 stream.sendall(b"plain\n")
                 return text(stream.recv(1000).decode())
+        case "flood":  # with one line that never ends
+            while True:
+                sys.stdout.write("x" * (1 << 20))
         case "step":
             for number in range(arguments["steps"]):
                 time.sleep(arguments["seconds"])
@@ -84,7 +88,17 @@ def answer(method: str, params: dict[str, Any]) -> dict[str, Any]:
     raise LookupError(method)
 
 
+def raw(number: object, escaped: str) -> None:
+    """Answer with a text whose JSON is given in base64, as it may be no Unicode."""
+    blank = json.dumps({"jsonrpc": "2.0", "id": number, "result": text("…")}, ensure_ascii=False).encode()
+    with writing:
+        sys.stdout.buffer.write(blank.replace("…".encode(), base64.b64decode(escaped)) + b"\n")
+        sys.stdout.buffer.flush()
+
+
 def reply(number: object, method: str, params: dict[str, Any]) -> None:
+    if method == "tools/call" and params["name"] == "raw":
+        return raw(number, params["arguments"]["text"])
     try:
         say({"id": number, "result": answer(method, params)})
     except LookupError as error:
