@@ -23,11 +23,14 @@ setup: ## .venv with the pinned packages; does nothing when it is up to date
 demo: setup ## the main job on this repository's own files
 	@$(RUN)/python examples/demo.py $(ARGS)
 
+USUAL := not interop and not soak and not fuzz
 ifeq ($(ARGS),)
 test: setup ## all tests; every branch of codemode_protocol must be covered
 	$(RUN)/coverage run -m pytest tests/protocol
 	$(RUN)/coverage report
-	$(RUN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal --ignore=tests/protocol
+	$(RUN)/python -m pytest -m "$(USUAL) and not alone" --numprocesses auto --maxprocesses 4 --dist worksteal \
+		--ignore=tests/protocol
+	$(RUN)/python -m pytest -m "$(USUAL) and alone" tests/host tests/e2e
 else
 test: setup
 	$(RUN)/python -m pytest $(ARGS)

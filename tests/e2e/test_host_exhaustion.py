@@ -14,6 +14,8 @@ from codemode_client import CodeModeProvider, Session
 from codemode_protocol.values import ExecuteRequest, InputText, Result, RuntimeResponse, ToolInvocation, WaitRequest
 from tests.client.recorder import Recorder, definition, forever
 
+pytestmark = pytest.mark.alone
+
 MEMORY = "cell exceeded its memory limit of 64 MiB"
 COMMAND = [sys.executable, "-m", "codemode_host", "--memory-mib", "64"]
 

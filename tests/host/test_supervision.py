@@ -19,6 +19,8 @@ from codemode_host.supervision import ExitStatus, limit_met, watch_kernel
 from codemode_protocol.values import Result
 from tests.host.program import COMMAND, Program, children, program, running, texts, until
 
+pytestmark = pytest.mark.alone
+
 LOOP = "text('before'); notify('on'); while (true) {}"
 
 
