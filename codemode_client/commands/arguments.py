@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+_MOST_MILLISECONDS = 2**53 - 1  # as in a script's first line
+
 
 def add_tools(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -52,4 +54,6 @@ def milliseconds(text: str) -> int:
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError("must not be negative")
+    if value > _MOST_MILLISECONDS:
+        raise argparse.ArgumentTypeError(f"must not be more than {_MOST_MILLISECONDS}")
     return value

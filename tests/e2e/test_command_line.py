@@ -102,6 +102,7 @@ def test_json_gives_one_object_a_line(folder: Path) -> None:
         (["run", "-"], "", "exec expects raw JavaScript"),
         (["run", "-"], '// @exec: {"nope": 1}\ntext(1)', "only supports"),
         (["run", "-", "--yield-ms", "-1"], "text(1)", "must not be negative"),
+        (["run", "-", "--yield-ms", str(2**53)], "text(1)", "must not be more than 9007199254740991"),
         (["run", "-", "--host", "'"], "text(1)", "cannot be split into words"),
         (["run", "-", "--host", " "], "text(1)", "names no program"),
         (["replay", "no-such-file.rec"], "", "cannot show no-such-file.rec"),
