@@ -71,6 +71,8 @@ def read_signature(function: Callable[..., object]) -> Signature:
             raise TypeError(f"parameter {name} begins with two underscores")
         else:
             default = UNSET if parameter.default is parameter.empty else parameter.default
+            if type(default).__module__ == "pydantic.fields":
+                raise TypeError(f"the default of {name} is Pydantic's Field(…): write it as Annotated[…, Field(…)]")
             parameters.append(_parameter(name, hints.get(name, Any), default, described))
     calls_are_async = inspect.iscoroutinefunction(target)
     return Signature(docstring.text, parameters, rest, hints.get("return", UNSET), calls_are_async)

@@ -176,6 +176,13 @@ async def test_different_types_of_one_name_stay_apart() -> None:
     assert [sorted(schema["$defs"][name]["properties"]) for name in names] == [["at", "city"], ["a"], ["b"]]
 
 
+def test_a_field_in_the_place_of_a_default_is_refused() -> None:
+    def search(words: str = Field(description="All of these.")) -> None: ...
+
+    with pytest.raises(TypeError, match=r"the default of words is Pydantic's Field\(…\): write it as Annotated"):
+        FunctionTool(search)
+
+
 def test_a_type_that_pydantic_cannot_read_is_refused() -> None:
     def mixed(value: list[Stop | Booking]) -> None: ...
 
