@@ -33,13 +33,16 @@ from codemode_protocol.control import (
     encode,
 )
 from codemode_protocol.errors import CodeModeError
-from codemode_protocol.places import parse_socket_name, socket_directories, start_time
+from codemode_protocol.places import parse_socket_name, socket_directories, start_time, stat_fields
 
 ANSWER_SECONDS = 4.0
 """How long a host may take to answer; it gives itself a second to see a cell's process go."""
 
 CONNECT_PAUSE_SECONDS = 0.01
 """A host whose queue of requests is full is asked again after so much time."""
+
+ENDING_SECONDS = 1.0
+"""How long a host that ends may refuse to listen before its socket is gone."""
 
 TERMINATE_SECONDS = 2.0
 """How long a host that was sent SIGTERM may take to end before it is killed."""
@@ -158,7 +161,7 @@ def _ask(host: HostSocket, request: ControlRequest) -> ControlAnswer:
         try:
             with _private_folder(host.directory) as folder:
                 # By way of the descriptor: the path always fits, and the folder is the one that was looked at.
-                _connect(connection, f"/proc/self/fd/{folder}/{host.name}", deadline)
+                _connect(connection, f"/proc/self/fd/{folder}/{host.name}", host, deadline)
             connection.sendall(encode(request) + b"\n")
             line = _read_line(connection, deadline)
         except FileNotFoundError:
@@ -181,14 +184,20 @@ def _ask(host: HostSocket, request: ControlRequest) -> ControlAnswer:
         raise HostSilentError(host.pid, f"host {host.pid} answers what this version does not know: {error}") from error
 
 
-def _connect(connection: socket.socket, path: str, deadline: float) -> None:
+def _connect(connection: socket.socket, path: str, host: HostSocket, deadline: float) -> None:
     """Raises TimeoutError when too many others wait before us for too long."""
+    ending = time.monotonic() + ENDING_SECONDS
     while True:
         try:
             connection.connect(path)
         except BlockingIOError:
             if time.monotonic() > deadline:
                 raise TimeoutError from None
+            time.sleep(CONNECT_PAUSE_SECONDS)
+        except ConnectionRefusedError:
+            # A host that ends stops listening a moment before it takes its socket away.
+            if time.monotonic() > ending or not _is_running(host):
+                raise
             time.sleep(CONNECT_PAUSE_SECONDS)
         else:
             return
@@ -234,10 +243,11 @@ def _private_folder(directory: str) -> Iterator[int]:
 
 
 def _is_running(host: HostSocket) -> bool:
-    """Whether the host's process is there, and no other that has its number now."""
+    """Whether the host's process is there, and no other that has its number now. One that was not reaped has ended."""
     try:
         with open(f"/proc/{host.pid}/stat", "rb", 0) as file:
-            return start_time(file.read()) == host.started
+            process = file.read()
+        return start_time(process) == host.started and stat_fields(process)[0] not in (b"Z", b"X")
     except OSError:
         return False
 

@@ -434,6 +434,31 @@ def test_only_the_file_of_a_process_that_is_gone_is_removed(tmp_path: Path) -> N
     assert sorted(os.listdir(folder)) == sorted([mine, "1-x.sock", "notes.txt"])
 
 
+def test_a_host_that_ends_while_it_is_asked_has_ended(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    name = socket_name(os.getpid(), start_time(Path("/proc/self/stat").read_bytes()))
+    left_behind(str(tmp_path), name)
+    ((ending,), _) = find_hosts(str(tmp_path))
+    remover = threading.Timer(0.1, (tmp_path / name).unlink)
+    remover.start()
+    with pytest.raises(HostGoneError):
+        report(ending)
+    remover.join()
+
+
+def test_a_host_that_its_client_has_not_reaped_has_ended(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    with subprocess.Popen(["true"]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        stat_of_it = Path(f"/proc/{process.pid}/stat").read_bytes()
+        left_behind(str(tmp_path), socket_name(process.pid, start_time(stat_of_it)))
+        ((unreaped,), _) = find_hosts(str(tmp_path))
+        for ask in (end_host, report):
+            with pytest.raises(HostGoneError):
+                ask(unreaped)
+        assert os.listdir(tmp_path) == []
+
+
 # Who may ask, and what
 
 
