@@ -124,6 +124,9 @@ class ModelTools:
     ) -> None:
         if exec_name == wait_name:
             raise ValueError(f"exec and wait cannot both be named {exec_name}")
+        for name, value in (("max_output_tokens", max_output_tokens), ("max_wait_ms", max_wait_ms)):
+            if value is not None and value < 0:
+                raise ValueError(f"{name} {value} is negative")
         self._session = session
         self._tools = tools
         self._exec_name = exec_name

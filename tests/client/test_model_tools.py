@@ -10,6 +10,7 @@ import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -514,3 +515,11 @@ def test_the_same_tools_work_under_asyncio(host_command: list[str]) -> None:
             assert (last.status, output(last)) == ("completed", ["4"])
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("setting", ["max_output_tokens", "yield_time_ms", "max_wait_ms"])
+def test_a_negative_setting_is_the_programs_mistake(setting: str) -> None:
+    settings: Any = {setting: -1}
+    session: Any = None  # never asked
+    with pytest.raises(ValueError, match="-1 is negative"):
+        ModelTools(session, [], **settings)
