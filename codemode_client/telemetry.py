@@ -8,7 +8,7 @@ with `gen_ai` and `error` are those of OpenTelemetry's semantic conventions.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 
 from opentelemetry import context as contexts
@@ -153,7 +153,8 @@ class Tracing:
 def _fail(span: Span, error: BaseException) -> None:
     if isinstance(error, Exception):
         kind = type(error)
-        span.record_exception(error)
+        with suppress(Exception):  # the SDK asks the exception for its text, and that may fail
+            span.record_exception(error)
         span.set_attribute(
             ERROR_TYPE, kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
         )

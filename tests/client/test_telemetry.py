@@ -20,7 +20,7 @@ from opentelemetry.trace import StatusCode
 
 from codemode_client import CodeModeProvider, Toolbox, aio, blocking
 from codemode_protocol.errors import HostLostError, StaleCellError, ToolError
-from codemode_protocol.values import ExecuteRequest, ToolInvocation, WaitRequest, Yielded
+from codemode_protocol.values import ExecuteRequest, Result, ToolInvocation, WaitRequest, Yielded
 from tests.client.recorder import Recorder, definition, forever
 
 
@@ -208,6 +208,27 @@ async def test_what_goes_wrong_in_a_tool_is_recorded_in_its_span(host_command: l
     assert cell_span.attributes is not None
     assert (cell_span.attributes["codemode.cell.end"], cell_span.attributes["error.type"]) == ("failed", "script_error")
     assert cell_span.status.status_code is StatusCode.ERROR
+
+
+async def test_an_exception_without_words_is_recorded_as_an_error_all_the_same(
+    host_command: list[str], spans: Spans
+) -> None:
+    class WordlessError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+    async def crash(_: ToolInvocation) -> Raw:
+        raise WordlessError
+
+    recorder = Recorder(crash=crash)
+    async with (
+        CodeModeProvider(host_command, tracer_provider=spans.provider) as provider,
+        provider.session(recorder) as session,
+    ):
+        result = await session.run("await tools.crash()", [definition("crash")])
+    assert isinstance(result, Result)
+    assert result.error_text == "WordlessError"
+    assert spans.one("execute_tool crash").status.status_code is StatusCode.ERROR
 
 
 async def test_a_lost_host_ends_the_spans_that_were_open(host_command: list[str], spans: Spans) -> None:
