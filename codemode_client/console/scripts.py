@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
+from codemode_client.positions import point_out, position, relocate
 from codemode_protocol.source import ExecSource, parse_source
-
-_POSITION = re.compile(r"exec_main\.mjs:(\d+):(\d+)")
 
 
 @dataclass(frozen=True)
@@ -46,21 +44,13 @@ class Script:
 
     def located(self, error_text: str) -> str:
         """A cell's error with the author's name and numbers in its places."""
-
-        def place(match: re.Match[str]) -> str:
-            line, column = self.locate(int(match[1]), int(match[2]))
-            return f"{self.name}:{line}:{column}"
-
-        return _POSITION.sub(place, error_text)
+        return relocate(error_text, self.name, self.locate)
 
     def excerpt(self, error_text: str) -> str:
         """The line that a cell's error is about, with a mark below the place; empty when the error names none."""
-        match = _POSITION.search(error_text)
-        if match is None:
+        place = position(error_text)
+        if place is None:
             return ""
-        line, column = self.locate(int(match[1]), int(match[2]))
+        line, column = self.locate(*place)
         lines = self.text.split("\n")
-        if not 1 <= line <= len(lines):
-            return ""
-        shown = lines[line - 1].replace("\t", " ")
-        return f"{line:>5} | {shown}\n      | {' ' * (column - 1)}^"
+        return point_out(lines[line - 1], line, column) if 1 <= line <= len(lines) else ""
