@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import enum
 import functools
 import subprocess
 import sys
 import threading
 import typing
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,44 +18,14 @@ import anyio.lowlevel
 import msgspec
 import pytest
 import trio
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta
 
 from codemode_client.functions import FunctionTool
 from codemode_protocol.errors import ToolError
 from codemode_protocol.values import ToolKind
+from tests.client.functions import Color, Strict, Tree, area, call
 
 BACKENDS = ("trio", "asyncio")
-
-
-class Color(enum.Enum):
-    RED = "red"
-    BLUE = "blue"
-
-
-class Strict(Struct, forbid_unknown_fields=True):
-    """A point."""
-
-    x: int
-    y: int = 0
-
-
-@dataclass
-class Tree:
-    value: int
-    below: list[Tree] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        if self.value < 0:
-            raise ValueError("value must not be negative")
-
-
-def area(width: Annotated[float, Meta(description="in metres")], height: float = 1.0) -> float:
-    """The area of a rectangle."""
-    return width * height
-
-
-async def call(tool: FunctionTool, argument: bytes = b"null") -> Any:
-    return msgspec.json.decode(await tool.call(Raw(argument)))
 
 
 def inputs(function: Callable[..., object]) -> Any:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import datetime
-import enum
 import itertools
 import logging
 import threading
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypedDict
@@ -17,22 +15,11 @@ from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypedDict
 import attrs
 import msgspec
 import pytest
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta, Raw
 
 from codemode_client.functions import FunctionTool
 from codemode_protocol.errors import ToolError
-
-
-class Color(enum.Enum):
-    RED = "red"
-    BLUE = "blue"
-
-
-class Strict(Struct, forbid_unknown_fields=True):
-    """A point."""
-
-    x: int
-    y: int = 0
+from tests.client.functions import Color, Strict, Tree, area, call
 
 
 class Row(TypedDict):
@@ -48,25 +35,6 @@ class Pair(NamedTuple):
 @attrs.define
 class Checked:
     amount: int = attrs.field(validator=attrs.validators.gt(3))
-
-
-@dataclass
-class Tree:
-    value: int
-    below: list[Tree] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        if self.value < 0:
-            raise ValueError("value must not be negative")
-
-
-def area(width: Annotated[float, Meta(description="in metres")], height: float = 1.0) -> float:
-    """The area of a rectangle."""
-    return width * height
-
-
-async def call(tool: FunctionTool, argument: bytes = b"null") -> Any:
-    return msgspec.json.decode(await tool.call(Raw(argument)))
 
 
 def taking(hint: Any) -> Callable[..., object]:

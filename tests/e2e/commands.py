@@ -49,6 +49,32 @@ def codemode(folder: Path, *arguments: str, stdin: str = "", **more: str) -> sub
     )
 
 
+def install(folder: Path, **programs: str) -> None:
+    """Put programs into the folder's `bin`, by the arguments for Python that they stand for."""
+    (folder / "bin").mkdir()
+    for name, arguments in {"codemode": f"-m {CODEMODE[-1]}", "codemode-host": "-m codemode_host", **programs}.items():
+        program = folder / "bin" / name
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} {arguments} "$@"\n')
+        program.chmod(0o755)
+
+
+def shell(folder: Path, command: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """A line as it is typed, with `bin` first on the path and nothing to read; all that it writes is its output."""
+    env = environment(**more)
+    env["PATH"] = f"{folder / 'bin'}:{env['PATH']}"
+    return subprocess.run(
+        ["sh", "-c", command],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+        env=env,
+    )
+
+
 @contextmanager
 def running(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """The program with pipes, in a process group of its own; ended with the block."""

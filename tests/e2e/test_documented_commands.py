@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from codemode_client.cli import COMMANDS, main
-from tests.e2e.commands import CODEMODE, ROOT, environment
+from tests.e2e.commands import ROOT, install, shell
 
 PAGE = (ROOT / "docs" / "command-line.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
@@ -23,29 +21,8 @@ def folder(tmp_path: Path) -> Path:
     (tools,) = [text for kind, text in BLOCKS if kind == "python"]
     (tmp_path / "mytools.py").write_text(tools)
     (tmp_path / "script.js").write_text("text((await tools.weather?.({ city: 'Oslo' }))?.celsius ?? 'no tools')\n")
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    for name, module in (("codemode", CODEMODE[-1]), ("codemode-host", "codemode_host")):
-        (programs / name).write_text(f'#!/bin/sh\nexec {sys.executable} -m {module} "$@"\n')
-        (programs / name).chmod(0o755)
+    install(tmp_path)
     return tmp_path
-
-
-def shell(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
-    """A line as it is typed, with nothing to read."""
-    env = environment()
-    env["PATH"] = f"{folder / 'bin'}:{env['PATH']}"
-    return subprocess.run(
-        ["sh", "-c", command],
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=60,
-        check=False,
-        env=env,
-    )
 
 
 @pytest.mark.parametrize("block", [text for kind, text in BLOCKS if kind == "console"])

@@ -20,9 +20,9 @@ from mcp import Client, StdioServerParameters
 from mcp.types import CallToolResult, ImageContent, TextContent, ToolListChangedNotification
 
 from codemode_client.mcp.wire import MAX_MESSAGE_BYTES
+from tests.e2e.mcp_servers.started import bench, over_http, plain
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVERS = Path(__file__).parent / "mcp_servers"
 
 TOOLS = '''
 import os, sys
@@ -40,22 +40,8 @@ def add(a: int, b: int) -> int:
 @pytest.fixture(scope="module")
 def origin() -> Iterator[str]:
     """A server that is reached by HTTP."""
-    with subprocess.Popen(
-        [sys.executable, str(SERVERS / "bench.py"), "--http", "far"], stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stdout is not None
-            yield process.stdout.readline().strip()
-        finally:
-            process.kill()
-
-
-def bench(*options: str) -> dict[str, object]:
-    return {"command": sys.executable, "args": [str(SERVERS / "bench.py"), *options]}
-
-
-def plain(*options: str) -> dict[str, object]:
-    return {"command": sys.executable, "args": [str(SERVERS / "plain.py"), *options]}
+    with over_http("far") as place:
+        yield place
 
 
 def command(folder: Path, servers: Mapping[str, object] | None, *options: str) -> list[str]:

@@ -6,11 +6,9 @@ import base64
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,16 +24,7 @@ from codemode_client.toolbox import Toolbox
 from codemode_protocol.errors import ToolError
 from codemode_protocol.typescript import tool_signature
 from codemode_protocol.values import ToolInvocation, ToolKind, ToolName
-
-SERVERS = Path(__file__).parent / "mcp_servers"
-
-
-def plain(*options: str) -> dict[str, Any]:
-    return {"command": sys.executable, "args": [str(SERVERS / "plain.py"), *options]}
-
-
-def bench(*options: str) -> dict[str, Any]:
-    return {"command": sys.executable, "args": [str(SERVERS / "bench.py"), *options]}
+from tests.e2e.mcp_servers.started import bench, over_http, plain
 
 
 def configuration(**servers: dict[str, Any]) -> dict[str, Any]:
@@ -69,19 +58,6 @@ async def place(folder: Path) -> AsyncIterator[tuple[str, trio.SocketListener]]:
         await listener.bind(str(address))
         listener.listen()
         yield str(address), trio.SocketListener(listener)
-
-
-@contextmanager
-def over_http(port: int = 0) -> Iterator[str]:
-    """A server on loopback; its origin."""
-    with subprocess.Popen(
-        [sys.executable, str(SERVERS / "bench.py"), "--http", str(port)], stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stdout is not None
-            yield process.stdout.readline().strip()
-        finally:
-            process.kill()
 
 
 def is_running(pid: int) -> bool:
@@ -234,7 +210,7 @@ async def test_a_server_that_comes_back_by_http_is_found_again() -> None:
     try:
         with pytest.raises(ToolError, match="MCP server far"):
             await call(servers.toolbox, "far", "say-it", word="b")
-        with over_http(int(origin.rpartition(":")[2])):
+        with over_http(origin.rpartition(":")[2]):
             assert await said(servers.toolbox, "far", "say-it", word="c") == "bench says c"
     finally:
         await manager.__aexit__(None, None, None)
