@@ -98,9 +98,6 @@ class _Request:
     def __str__(self) -> str:
         return f"{self.id} ({self.kind.value})"
 
-    def is_terminate_of(self, session_id: str, cell_id: str) -> bool:
-        return self.kind is Machine.TERMINATE and self.cell_id == cell_id and self.session_id == session_id
-
 
 class _Call:
     __slots__ = ("cell", "kind")
@@ -154,6 +151,7 @@ class Conversation:
         self._call_tables = CALL[role]
         self._sessions: dict[str, _Session] = {}
         self._requests: dict[int, _Request] = {}
+        self._terminates: dict[tuple[str, str], int] = {}  # how many of them are for this session's cell of that name
         self._calls: dict[int, _Call] = {}
         self._used_requests = IdSet()
         self._used_calls = IdSet()
@@ -215,9 +213,10 @@ class Conversation:
         return CallState.ANSWERED if call_id in self._used_calls else CallState.NEW
 
     def size(self) -> int:
-        """How many things are kept: sessions, cells, requests, calls, and intervals of used ids."""
+        """How many things are kept: sessions, cells, requests, calls, intervals of used ids, and indexes of them."""
         return (
             len(self._requests)
+            + len(self._terminates)
             + 2 * len(self._calls)
             + sum(1 + len(session.cells) + session.cell_ids.runs for session in self._sessions.values())
             + self._used_requests.runs
@@ -246,6 +245,8 @@ class Conversation:
 
         # Nothing below raises.
         self._requests[message.id] = _Request(message.id, kind, session_id, cell_id)
+        if kind is Machine.TERMINATE:
+            self._terminates[session_id, cell_id] = self._terminates.get((session_id, cell_id), 0) + 1
         if session is None:
             if following is SessionState.OPENING:
                 self._sessions[session_id] = _Session(following, message.id)
@@ -314,6 +315,8 @@ class Conversation:
                 self._closed(request, value.session_id)
         if following is RequestState.ANSWERED:
             del self._requests[message.id]
+            if request.kind is Machine.TERMINATE:
+                self._forget_terminate(request.session_id, request.cell_id)
         else:
             request.state = following
         return message
@@ -400,6 +403,11 @@ class Conversation:
             session.state = self._session_table[session.state][SessionEvent.KEPT]
             session.closer = None
 
+    def _forget_terminate(self, session_id: str, cell_id: str) -> None:
+        self._terminates[session_id, cell_id] -= 1
+        if self._terminates[session_id, cell_id] == 0:
+            del self._terminates[session_id, cell_id]
+
     def _opened(self, request: _Request, session_id: str) -> None:
         _same("session", session_id, request.session_id, request)
         session = self._sessions.get(session_id)
@@ -425,7 +433,7 @@ class Conversation:
         if not _add(session.cell_ids, number):
             raise Violation(f"request {request} starts cell {cell_id} of session {request.session_id} a second time")
         following = self._cell_table[CellState.STARTING][CellEvent.STARTED]
-        if any(other.is_terminate_of(request.session_id, cell_id) for other in self._requests.values()):
+        if (request.session_id, cell_id) in self._terminates:
             # The client guessed the id and asked before it knew: the two messages may have crossed.
             following = self._cell_table[following][CellEvent.TERMINATE]
         session.cells[cell_id] = _Cell(following)
