@@ -31,7 +31,8 @@ class _Cell:
     """The state that `emit` needs; one a process."""
 
     def __init__(self) -> None:
-        self.fd = -1
+        self.reading = -1
+        self.writing = -1
         self.poll = select.poll()
         self.memory = memoryview(b"")
         self.buffer = bytearray()
@@ -73,11 +74,11 @@ def emit(kind: str, text: str) -> None:
         _panic()
 
 
-def run(realm: Realm, fd: int, memory: memoryview) -> NoReturn:
-    """Serve one script. Does not return."""
+def run(realm: Realm, reading: int, writing: int, memory: memoryview) -> NoReturn:
+    """Serve one script over the link's two descriptors. Does not return."""
     try:
-        _cell.fd, _cell.memory = fd, memory
-        _cell.poll.register(fd, select.POLLIN)
+        _cell.reading, _cell.writing, _cell.memory = reading, writing, memory
+        _cell.poll.register(reading, select.POLLIN)
         if not _cell.poll.poll(IDLE_MS):
             realm.prepare()  # nobody waits: have the pages that every script needs, for whoever comes
         while (frame := _take_frame()) is None:
@@ -175,7 +176,7 @@ def _take_frame() -> tuple[int, bytes] | None:
 
 
 def _fill() -> None:
-    data = os.read(_cell.fd, 1 << 16)
+    data = os.read(_cell.reading, 1 << 16)
     if not data:
         os._exit(0)  # the host is gone
     _cell.buffer += data
@@ -184,7 +185,7 @@ def _fill() -> None:
 def _send(kind: int, payload: bytes) -> None:
     view = memoryview(_pack(len(payload), kind, _unpack_end(_cell.memory[:4], "little")) + payload)
     while view:
-        view = view[os.write(_cell.fd, view) :]
+        view = view[os.write(_cell.writing, view) :]
 
 
 def complain() -> None:

@@ -130,6 +130,7 @@ class Confinement:
 
     def __init__(self, *, seccomp: bool, memory_limit: int | None, cpu_seconds: int | None) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
+        self._libc.prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
         self._memory_limit = memory_limit
         self._cpu_seconds = cpu_seconds
         self._program: _Program | None = None
@@ -175,10 +176,7 @@ class Confinement:
             self._prctl("system call filter", PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(self._program))
 
     def _prctl(self, layer: str, option: int, argument: int, pointer: int = 0) -> None:
-        result = self._libc.prctl(
-            option, ctypes.c_ulong(argument), ctypes.c_ulong(pointer), ctypes.c_ulong(0), ctypes.c_ulong(0)
-        )
-        if result != 0:
+        if self._libc.prctl(option, argument, pointer, 0, 0) != 0:
             error = os.strerror(ctypes.get_errno())
             raise ConfinementError(f"cannot set {layer}: {error}; --confinement off does without confinement")
 

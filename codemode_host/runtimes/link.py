@@ -2,11 +2,11 @@
 
 Imported by all three, so it imports next to nothing. Two channels:
 
-- the *control socket* between host and zygote: one fixed-size record per packet (`SOCK_SEQPACKET`), with the two
+- the *control socket* between host and zygote: one fixed-size record per packet (`SOCK_SEQPACKET`), with the three
   descriptors of a new runtime attached to `FORK`;
-- the *link* between host and cell: a stream of `HEADER` + payload frames, and one mebibyte of *output memory* that both
-  map. Text and images go through the memory, so that what a cell wrote is still there when it is killed in the middle
-  of a loop; every frame that a cell sends says how far the memory was written at that time.
+- the *link* between host and cell: a pipe each way with a stream of `HEADER` + payload frames, and one mebibyte of
+  *output memory* that both map. Text and images go through the memory, so that what a cell wrote is still there when it
+  is killed in the middle of a loop; every frame that a cell sends says how far the memory was written at that time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ _PAGE_BYTES = resource.getpagesize()
 CONTROL = Struct("<Bqqqqq")
 """Kind, serial number of the runtime, and four values whose meaning goes with the kind."""
 
-FORK = 1  # host → zygote: fork a runtime; [link, output memory] attached
+FORK = 1  # host → zygote: fork a runtime; [its end to read, its end to write, output memory] attached
+FORK_DESCRIPTORS = Struct("@iii")
 KILL = 2  # host → zygote: SIGKILL that runtime
 READY = 3  # zygote → host: (flags of `READY_*`, pid of the zygote)
 FORKED = 4  # zygote → host: (pid, bytes that are filled in it from the start, 0 if that is not known)

@@ -199,25 +199,25 @@ class RuntimePool:
             self._leaving.popleft()
 
     def _fork(self) -> Runtime:
-        ours, theirs = socket.socketpair()
+        made: list[int] = []
         try:
-            memory_fd = os.memfd_create("codemode-output", os.MFD_CLOEXEC)
-            try:
-                os.ftruncate(memory_fd, link.OUTPUT_BYTES)
-                memory = mmap.mmap(memory_fd, link.OUTPUT_BYTES)
-            except BaseException:
-                os.close(memory_fd)
-                raise
+            made += os.pipe()
+            made += os.pipe()
+            made.append(os.memfd_create("codemode-output", os.MFD_CLOEXEC))
+            os.ftruncate(made[-1], link.OUTPUT_BYTES)
+            memory = mmap.mmap(made[-1], link.OUTPUT_BYTES)
         except BaseException:
-            ours.close()
-            theirs.close()
+            for fd in made:
+                os.close(fd)
             raise
-        ours.setblocking(False)
+        reading, its_writing, its_reading, writing, memory_fd = made
+        os.set_blocking(reading, False)
+        os.set_blocking(writing, False)
         self._serial += 1
-        runtime = Runtime(self, self._serial, ours, memory)
+        runtime = Runtime(self, self._serial, reading, writing, memory)
         self._alive[runtime.serial] = runtime
         self._none_alive = trio.Event() if self._none_alive.is_set() else self._none_alive
-        self.control(link.FORK, runtime.serial, [theirs.detach(), memory_fd])
+        self.control(link.FORK, runtime.serial, [its_reading, its_writing, memory_fd])
         return runtime
 
     def _send_unsent(self) -> bool:

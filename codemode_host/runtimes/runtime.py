@@ -1,10 +1,10 @@
-"""One runtime as the host sees it: a link, an output memory, and a process that the zygote reaps."""
+"""One runtime as the host sees it: a link of two pipes, an output memory, and a process that the zygote reaps."""
 
 from __future__ import annotations
 
 import contextlib
 import mmap
-import socket
+import os
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -50,7 +50,8 @@ class Frame(Struct, frozen=True):
 class Runtime:
     """Serves one cell."""
 
-    def __init__(self, pool: RuntimePool, serial: int, sock: socket.socket, memory: mmap.mmap) -> None:
+    def __init__(self, pool: RuntimePool, serial: int, reading: int, writing: int, memory: mmap.mmap) -> None:
+        """`reading` and `writing` are the host's ends of the link, non-blocking; they are the runtime's to close."""
         self._pool = pool
         self.serial = serial
         self.pid: int | None = None
@@ -60,14 +61,15 @@ class Runtime:
         self.exit: RuntimeExit | None = None
         self.exited = trio.Event()
         self.unread = 0
-        """Bytes that were sent and that neither the runtime nor its socket has taken yet."""
+        """Bytes that were sent and that neither the runtime nor its pipe has taken yet."""
         self.started = False
         self.closed = False
         self.looks_over_limit = 0
         """For the pool's use: how often in a row it was seen to hold more memory than it may."""
         self.on_end: Callable[[], None] | None = None
         """Called when the process is gone."""
-        self._socket = sock
+        self._reading = reading
+        self._writing = writing
         self._memory = memory
         self._received = bytearray()
         self._unsent: deque[memoryview] = deque()
@@ -80,7 +82,7 @@ class Runtime:
         self.send(link.START, b"".join((lengths, source, tools, stored)))
 
     def send(self, kind: int, payload: bytes = b"") -> None:
-        """Send a frame; what the socket does not take now is sent later. Never blocks, never fails.
+        """Send a frame; what the pipe does not take now is sent later. Never blocks, never fails.
 
         A runtime that is gone takes nothing: that is noticed where its end is waited for.
         """
@@ -97,7 +99,7 @@ class Runtime:
 
     def _send_now(self, view: memoryview) -> memoryview:
         try:
-            return view[self._socket.send(view) :]
+            return view[os.write(self._writing, view) :]
         except BlockingIOError:
             return view
         except OSError:
@@ -106,7 +108,7 @@ class Runtime:
     async def _send_rest(self) -> None:
         with contextlib.suppress(trio.ClosedResourceError):
             while self._unsent:
-                await trio.lowlevel.wait_writable(self._socket)
+                await trio.lowlevel.wait_writable(self._writing)
                 if not self._unsent:
                     return  # closed in the very turn in which there was room
                 before = self._unsent[0]
@@ -118,16 +120,14 @@ class Runtime:
                     self._unsent.popleft()
 
     async def wait_readable(self) -> None:
-        await trio.lowlevel.wait_readable(self._socket)
+        await trio.lowlevel.wait_readable(self._reading)
 
     def receive(self) -> list[Frame] | None:
         """The frames that have arrived, without waiting; None at the end of the link. Raises LinkError."""
         try:
-            data = self._socket.recv(READ_BYTES)
+            data = os.read(self._reading, READ_BYTES)
         except BlockingIOError:
             return []
-        except ConnectionResetError:
-            return None
         if not data:
             return None
         received = self._received
@@ -159,8 +159,12 @@ class Runtime:
         """
         if not self.closed:
             self.closed = True
-            trio.lowlevel.notify_closing(self._socket)
-            self._socket.close()
+            trio.lowlevel.notify_closing(self._reading)
+            if self._unsent:
+                trio.lowlevel.notify_closing(self._writing)
+            os.close(self._reading)
+            os.close(self._writing)
+            self._reading = self._writing = -1  # the numbers will be somebody else's
             self._memory.close()
             self._unsent.clear()
             self.unread = 0

@@ -57,7 +57,7 @@ class ZygoteOptions:
 
 
 def use_all_descriptors() -> None:
-    """A cell takes two descriptors in the host and one in the zygote: allow as many as may be allowed."""
+    """A cell takes three descriptors in the host and one in the zygote: allow as many as may be allowed."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     try:  # noqa: SIM105 see the imports
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

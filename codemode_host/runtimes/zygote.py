@@ -25,6 +25,8 @@ from .hugetext import use_huge_pages
 from .realm import Realm
 
 CONTROL_FD = 3
+READING_FD, WRITING_FD = 3, 4
+"""A runtime's ends of its link; it has no control socket."""
 
 IDLE_MS = 20
 """After so many milliseconds without a request the zygote takes it that nobody waits."""
@@ -37,6 +39,8 @@ _SIGINT, _SIGKILL, _SIG_DFL, _SIG_IGN = 2, 9, 0, 1
 _CRASHES = 4, 5, 7, 8, 11  # SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV
 _MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED, _MAP_ANONYMOUS = 1, 2, 16, 32
 _PROT_READ_WRITE = 3
+_DESCRIPTORS_SPACE = CMSG_SPACE(link.FORK_DESCRIPTORS.size)
+_ORDINARY = os.sched_param(0)
 
 
 class Settings:
@@ -162,37 +166,36 @@ class Zygote:
         self._filled = link.filled_bytes("self")
 
     def _serve(self) -> bool:
-        packet, ancillary, _, _ = self._control.recvmsg(link.CONTROL.size, CMSG_SPACE(8))
-        descriptors = [fd for _, _, data in ancillary for fd in memoryview(data).cast("i")]
+        packet, ancillary, _, _ = self._control.recvmsg(link.CONTROL.size, _DESCRIPTORS_SPACE)
         if not packet:
             return False
-        kind, serial, *_ = link.CONTROL.unpack(packet)
+        kind, serial, _, _, _, _ = link.CONTROL.unpack(packet)
         if kind == link.FORK:
-            self._fork(serial, *descriptors)
+            self._fork(serial, link.FORK_DESCRIPTORS.unpack(ancillary[0][2]))
         elif kind == link.KILL:
             self._kill(serial)
         return True
 
-    def _fork(self, serial: int, link_fd: int, memory_fd: int) -> None:
+    def _fork(self, serial: int, descriptors: tuple[int, int, int]) -> None:
         parent = os.getpid()
         try:
             pid = os.fork()
         except OSError as error:  # no process is left, or no memory: that is this one's failure alone
-            os.close(link_fd)
-            os.close(memory_fd)
+            for fd in descriptors:
+                os.close(fd)
             self._send(link.FORK_FAILED, serial, error.errno or 0)
             return
         if pid == 0:
             status = link.EXIT_BROKEN
             try:
-                self._become_runtime(parent, link_fd, memory_fd)
+                self._become_runtime(parent, descriptors)
                 status = 0
             except BaseException:  # noqa: BLE001 a forked child must never get back into the zygote's loop
                 cell_main.complain()
             finally:
                 os._exit(status)
-        os.close(link_fd)
-        os.close(memory_fd)
+        for fd in descriptors:
+            os.close(fd)
         pidfd = os.pidfd_open(pid)
         self._pids[pidfd] = (serial, pid)
         self._pidfds[serial] = pidfd
@@ -202,20 +205,21 @@ class Zygote:
         if self._forks == BUSY_FORKS and self._realm is not None and not self._has_huge_pages:
             self._use_huge_pages()
 
-    def _become_runtime(self, parent: int, link_fd: int, memory_fd: int) -> None:
-        os.dup2(link_fd, CONTROL_FD, inheritable=False)
-        memory_fd = os.dup2(memory_fd, CONTROL_FD + 1, inheritable=False)
-        os.closerange(memory_fd + 1, 1 << 20)
+    def _become_runtime(self, parent: int, descriptors: tuple[int, int, int]) -> None:
+        reading, writing, memory = descriptors
+        self._memory.share(memory)
+        # The kernel gave them the lowest numbers that were free, in their order: none is in the way of another.
+        os.dup2(reading, READING_FD)
+        os.dup2(writing, WRITING_FD)
+        os.closerange(WRITING_FD + 1, 1 << 20)
         realm = self._realm
         if realm is None:
             engine = load(self._options)
             realm = Realm(engine, cell_main.emit, self._memory.view)
             self._confinement.apply_inherited()
         _schedule(os.SCHED_OTHER)
-        self._memory.share(memory_fd)
-        os.close(memory_fd)
         self._confinement.apply_own(parent)
-        cell_main.run(realm, CONTROL_FD, self._memory.view)
+        cell_main.run(realm, READING_FD, WRITING_FD, self._memory.view)
 
     def _kill(self, serial: int) -> None:
         pidfd = self._pidfds.get(serial)
@@ -261,7 +265,7 @@ def _volunteer_for_the_kernel() -> None:
 def _schedule(policy: int) -> None:
     """Forking ahead of need, and preparing what was forked, is not to interrupt those who answer somebody right now."""
     try:  # noqa: SIM105 see the imports
-        os.sched_setscheduler(0, policy, os.sched_param(0))
+        os.sched_setscheduler(0, policy, _ORDINARY)
     except OSError:
         pass  # where that is not allowed, things are merely slower
 

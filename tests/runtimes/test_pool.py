@@ -155,10 +155,12 @@ async def test_a_runtime_has_nothing_of_the_hosts(monkeypatch: pytest.MonkeyPatc
         assert b"of the caller" not in (process / "cmdline").read_bytes()
         # Standard input is the null device, output and error are one pipe, and the link is all that is left.
         links = {int(fd.name): os.readlink(fd) for fd in (process / "fd").iterdir()}
-        assert sorted(links) == [0, 1, 2, 3]
+        assert sorted(links) == [0, 1, 2, 3, 4]
         assert links[0] == os.devnull
         assert links[1] == links[2]
-        assert links[3].startswith("socket:")
+        assert links[3].startswith("pipe:")
+        assert links[4].startswith("pipe:")
+        assert len({links[2], links[3], links[4]}) == 3
         status = (process / "status").read_text()
         assert "NoNewPrivs:\t1" in status
         assert "Seccomp:\t2" in status

@@ -260,7 +260,7 @@ def test_a_script_that_catches_it_goes_on(run: Any) -> None:
 
 
 def test_what_cannot_be_copied_ends_the_process_with_a_status_of_its_own(run: Any) -> None:
-    ran = run("notify('x'.repeat(2e7)); text('no')", memory_limit=MEMORY)
+    ran = run("notify('x'.repeat(3e7)); text('no')", memory_limit=MEMORY)
     assert ran.died == EXIT_OUT_OF_MEMORY
 
 
