@@ -5,76 +5,29 @@ The zygote is started before anything slow is imported, because the engine takes
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import fcntl
+import gc
 import os
 import stat
 import sys
 from collections.abc import Iterator, Sequence
 
-from .limits import Limits, add_flags, from_options
+from .options import Options
 from .runtimes.spawn import ZygoteOptions, ZygoteProcess, adopt_orphans, reap_orphans, spawn_zygote
-from .version import VERSION
 
 PIPE_BYTES = 1024 * 1024
 """What a pipe to or from the client should hold: a large answer then takes few turns."""
 
 
-def arguments(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="codemode-host",
-        description="Runs JavaScript cells for a client that speaks the code mode protocol on stdin and stdout.",
-    )
-    parser.add_argument(
-        "--framing",
-        choices=("length", "lines"),
-        default="length",
-        help="how messages are told apart: a length before each (default), or one JSON text a line, to type by hand",
-    )
-    parser.add_argument(
-        "--log-level",
-        choices=("debug", "info", "warning", "error", "critical"),
-        default="warning",
-        help="what is worth a line on standard error (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--confinement",
-        choices=("on", "off"),
-        default="on",
-        help="off runs cells without a system call filter: for machines that have none (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--control",
-        metavar="on|off|DIR",
-        type=control_place,
-        default="on",
-        help="where `codemode ps` and `codemode kill` reach this host: a socket in a folder that is yours alone "
-        "(default: %(default)s), in DIR, or nowhere",
-    )
-    parser.add_argument("--check", action="store_true", help="try what cells rely on, print how it stands, and end")
-    parser.add_argument("--version", action="version", version=f"codemode-host {VERSION}")
-    parser.add_argument(
-        "--record",
-        metavar="FILE",
-        help="write every byte of the conversation to FILE, for `codemode replay FILE` to show; it holds all that the "
-        "scripts and the tools said, so only its owner may read it",
-    )
-    add_flags(parser)
-    return parser.parse_args(argv)
-
-
-def control_place(text: str) -> str:
-    """`on`, `off`, or a folder, which has a slash so that no slip of the pen makes one."""
-    if text not in ("on", "off") and "/" not in text:
-        raise argparse.ArgumentTypeError(f"{text!r} is not on, off or a folder with a slash in it, as in ./{text}")
-    return text
-
-
 def run(argv: Sequence[str], zygote: ZygoteProcess | None = None) -> int:
     """Serve one client; returns the exit status. `zygote` is one for the default flags, if it is on its way already."""
-    options = arguments(argv)
-    limits = from_options(options)
+    options = Options()
+    if argv:
+        from .flags import parse
+
+        options = parse(argv)
+    limits = options.limits
     zygote_options = ZygoteOptions(
         confined=options.confinement == "on", memory_limit=limits.memory_bytes, cpu_seconds=limits.cpu_seconds
     )
@@ -92,7 +45,7 @@ def run(argv: Sequence[str], zygote: ZygoteProcess | None = None) -> int:
     adopt_orphans()
     heed_sigterm()
     with protected_streams() as (read_fd, write_fd):
-        return serve(options, limits, zygote, read_fd, write_fd)
+        return serve(options, zygote, read_fd, write_fd)
 
 
 def heed_sigterm() -> None:
@@ -130,7 +83,8 @@ def protected_streams() -> Iterator[tuple[int, int]]:
             os.set_blocking(write_fd, was_blocking)
 
 
-def serve(options: argparse.Namespace, limits: Limits, zygote: ZygoteProcess, read_fd: int, write_fd: int) -> int:
+def serve(options: Options, zygote: ZygoteProcess, read_fd: int, write_fd: int) -> int:
+    gc.disable()  # what is imported stays: looking for garbage in it takes a tenth of the time
     import logging
 
     import trio
@@ -145,6 +99,8 @@ def serve(options: argparse.Namespace, limits: Limits, zygote: ZygoteProcess, re
     from .stderr import StderrHandler, report
     from .supervision import ExitStatus, Failure, HostStopped, watch_kernel
 
+    gc.freeze()
+    gc.enable()
     logging.basicConfig(
         level=options.log_level.upper(), handlers=[StderrHandler()], format="codemode-host: %(levelname)s: %(message)s"
     )
@@ -157,8 +113,8 @@ def serve(options: argparse.Namespace, limits: Limits, zygote: ZygoteProcess, re
         return ExitStatus.USAGE
     watch_kernel()
     keep_freed_memory()
-    channel = Channel(read_fd, write_fd, limits, recorder)
-    host = Host(HostConnection(framing=options.framing), zygote, limits, channel, control=options.control)
+    channel = Channel(read_fd, write_fd, options.limits, recorder)
+    host = Host(HostConnection(framing=options.framing), zygote, options.limits, channel, control=options.control)
     status, failure = ExitStatus.OK, None
     try:
         trio.run(host.serve)

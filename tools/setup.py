@@ -7,6 +7,7 @@ a new lock or another Python means a new environment; a new pyproject.toml only 
 
 from __future__ import annotations
 
+import compileall
 import fcntl
 import hashlib
 import json
@@ -21,6 +22,7 @@ ENVIRONMENT = ROOT / ".venv"
 RECORD = ENVIRONMENT / "made-from.json"
 LOCK = ROOT / "requirements" / "dev.txt"
 PROJECT = ROOT / "pyproject.toml"
+PACKAGES = ("codemode_protocol", "codemode_host", "codemode_client")
 
 
 def digest(path: Path) -> str:
@@ -74,7 +76,22 @@ def update(want: dict[str, str], have: dict[str, str]) -> None:
     partial.replace(RECORD)
 
 
+def compile_packages() -> None:
+    """Have the project's bytecode ready, as an installation has: where Python is told to write none by itself
+    (PYTHONDONTWRITEBYTECODE, as in many containers) each host would compile it anew, for a fifth of its start.
+    """
+    for package in PACKAGES:
+        compileall.compile_dir(ROOT / package, quiet=2)
+
+
 def main() -> int:
+    status = make_environment()
+    if status == 0:
+        compile_packages()
+    return status
+
+
+def make_environment() -> int:
     want = wanted()
     if present() == want:
         return 0

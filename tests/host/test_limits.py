@@ -9,8 +9,9 @@ import pytest
 import trio
 from msgspec import Raw
 
-from codemode_host.limits import _FLAGS, Limits, from_options
-from codemode_host.program import arguments
+from codemode_host.flags import _LIMITS, parse
+from codemode_host.limits import Limits
+from codemode_host.options import Options
 from codemode_host.supervision import ExitStatus
 from codemode_protocol.messages import (
     DelegateRequest,
@@ -47,18 +48,18 @@ def is_in_write(pid: int) -> bool:
 
 def test_each_flag_is_documented_with_its_default() -> None:
     rows = {match[1]: match[0] for match in re.finditer(r"^\|.*`(--[a-z-]+) N`.*$", DOCUMENT.read_text(), re.MULTILINE)}
-    assert set(rows) == {flag for flag, *_ in _FLAGS}
-    for flag, field, unit, _ in _FLAGS:
+    assert set(rows) == {flag for flag, *_ in _LIMITS}
+    for flag, field, unit, _ in _LIMITS:
         default = getattr(Limits(), field)
         said = "none" if default is None else f"{default // unit:,}"
         assert f"| {said}" in rows[flag], (flag, said)
 
 
 def test_flags_without_arguments_are_the_defaults() -> None:
-    assert from_options(arguments([])) == Limits()
-    assert from_options(arguments(["--memory-mib", "0"])).memory_bytes is None
+    assert parse([]) == Options()
+    assert parse(["--memory-mib", "0"]).limits.memory_bytes is None
     with pytest.raises(SystemExit):
-        arguments(["--cells", "0"])
+        parse(["--cells", "0"])
 
 
 async def test_processor_time() -> None:

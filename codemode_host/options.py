@@ -1,0 +1,22 @@
+"""How a host is to be. Imported early, so it imports next to nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from .limits import Limits
+
+if TYPE_CHECKING:
+    from codemode_protocol.framing import Framing
+
+
+class Options(NamedTuple):
+    """What the command line says; the defaults are those of no flag at all. `codemode-host --help` explains them."""
+
+    limits: Limits = Limits()
+    framing: Framing = "length"
+    log_level: str = "warning"
+    confinement: str = "on"
+    control: str = "on"
+    check: bool = False
+    record: str | None = None
