@@ -31,6 +31,10 @@ _MODULES = {
     "tools.js": ("tools", "ALL_TOOLS"),
 }
 
+_REHEARSALS = 150
+"""The engine compiles to machine code what has been run a hundred times; what is just short of that, each cell would compile
+anew."""
+
 _NO_PIECE_BELOW = 4096
 _NO_ERROR = '{"error":null,'
 _OUT_OF_MEMORY = '{"error":"out of memory","stored":{}}'
@@ -161,6 +165,8 @@ class Realm:
         result = self._rehearse(_read("warmup.js"), answer)
         if not result.startswith('{"error":"Error: warmed up\\n    at exec_main.mjs:'):
             raise EngineError(f"the prelude's warm-up ended with {result}")
+        for _ in range(_REHEARSALS):
+            self.prepare()
 
     def _rehearse(self, source: bytes, answer: Callable[[], None]) -> str:
         emit, self._emit = self._emit, lambda _kind, _text: None

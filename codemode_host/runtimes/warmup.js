@@ -5,7 +5,9 @@ import { tools as imported } from "tools.js";
 import { text as alias } from "@openai/code_mode";
 const first = tools.warm({ query: "x", list: [1, 2.5, "y"] }), second = imported.warm();
 text("plain"); alias({ a: [1, null, "\u20ac"] }); text("\u20ac"); text(1); image("data:,x");
-for (let i = 0; i < 2000; i++) text("item");
+// In a function: were the script itself compiled to machine code here, the engine would remember that by name and place, and do the
+// same to each script that comes, of which most run once.
+(function items() { for (let i = 0; i < 2000; i++) text("item"); })();
 // Long texts are Python's to encode, which imports a codec for it.
 text("\u00e9".repeat(5000)); text("\u20ac".repeat(5000));
 store("warm", { a: load("warm")[0] }); notify("x"); yield_control();
