@@ -32,8 +32,8 @@ _MODULES = {
 }
 
 _REHEARSALS = 150
-"""The engine compiles to machine code what has been run a hundred times; what is just short of that, each cell would compile
-anew."""
+"""The engine compiles to machine code what has been run a hundred times. What was just short of that, each cell would
+compile anew."""
 
 _NO_PIECE_BELOW = 4096
 _NO_ERROR = '{"error":null,'

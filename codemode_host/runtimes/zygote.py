@@ -16,7 +16,7 @@ import gc
 import os
 import select
 import sys
-from _socket import CMSG_SPACE, socket
+from _socket import CMSG_SPACE, MSG_DONTWAIT, socket
 
 from . import cell_main, link
 from .confinement import Confinement, ConfinementError
@@ -34,6 +34,9 @@ IDLE_MS = 20
 BUSY_FORKS = 10
 """After so many forks without an idle moment there will be more of them, and what makes them faster is worth a wait."""
 
+FORKS_AT_ONCE = 16
+"""So many runtimes are forked before anything else is seen to."""
+
 _PR_SET_PDEATHSIG = 1
 _SIGINT, _SIGKILL, _SIG_DFL, _SIG_IGN = 2, 9, 0, 1
 _CRASHES = 4, 5, 7, 8, 11  # SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV
@@ -41,6 +44,9 @@ _MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED, _MAP_ANONYMOUS = 1, 2, 16, 32
 _PROT_READ_WRITE = 3
 _DESCRIPTORS_SPACE = CMSG_SPACE(link.FORK_DESCRIPTORS.size)
 _ORDINARY = os.sched_param(0)
+
+_Fork = tuple[int, tuple[int, int, int]]
+"""A runtime's serial number, and its descriptors: the link's two, the output memory's."""
 
 
 class Settings:
@@ -166,43 +172,64 @@ class Zygote:
         self._filled = link.filled_bytes("self")
 
     def _serve(self) -> bool:
-        packet, ancillary, _, _ = self._control.recvmsg(link.CONTROL.size, _DESCRIPTORS_SPACE)
-        if not packet:
-            return False
-        kind, serial, _, _, _, _ = link.CONTROL.unpack(packet)
-        if kind == link.FORK:
-            self._fork(serial, link.FORK_DESCRIPTORS.unpack(ancillary[0][2]))
-        elif kind == link.KILL:
-            self._kill(serial)
+        """Do what the host has asked for; False when it is gone."""
+        forks: list[_Fork] = []
+        flags = 0
+        while len(forks) < FORKS_AT_ONCE:
+            try:
+                packet, ancillary, _, _ = self._control.recvmsg(link.CONTROL.size, _DESCRIPTORS_SPACE, flags)
+            except BlockingIOError:
+                break
+            if not packet:
+                return False
+            flags = MSG_DONTWAIT
+            kind, serial, _, _, _, _ = link.CONTROL.unpack(packet)
+            if kind == link.FORK:
+                forks.append((serial, link.FORK_DESCRIPTORS.unpack(ancillary[0][2])))
+            elif kind == link.KILL:
+                self._fork(forks)  # it may be one of them
+                forks = []
+                self._kill(serial)
+        self._fork(forks)
         return True
 
-    def _fork(self, serial: int, descriptors: tuple[int, int, int]) -> None:
+    def _fork(self, requests: list[_Fork]) -> None:
+        """Fork a runtime for each request.
+
+        After a fork each page that is written to is copied, by the child and by the zygote. So the forks follow each
+        other with as little as possible between them, and the rest is done when there are no more of them.
+        """
         parent = os.getpid()
-        try:
-            pid = os.fork()
-        except OSError as error:  # no process is left, or no memory: that is this one's failure alone
+        forked: list[tuple[int, _Fork]] = []
+        for request in requests:
+            try:
+                pid = os.fork()
+            except OSError as error:  # no process is left, or no memory: that is this one's failure alone
+                serial, descriptors = request
+                for fd in descriptors:
+                    os.close(fd)
+                self._send(link.FORK_FAILED, serial, error.errno or 0)
+                continue
+            if pid == 0:
+                status = link.EXIT_BROKEN
+                try:
+                    self._become_runtime(parent, request[1])
+                    status = 0
+                except BaseException:  # noqa: BLE001 a forked child must never get back into the zygote's loop
+                    cell_main.complain()
+                finally:
+                    os._exit(status)
+            forked.append((pid, request))
+        for pid, (serial, descriptors) in forked:
             for fd in descriptors:
                 os.close(fd)
-            self._send(link.FORK_FAILED, serial, error.errno or 0)
-            return
-        if pid == 0:
-            status = link.EXIT_BROKEN
-            try:
-                self._become_runtime(parent, descriptors)
-                status = 0
-            except BaseException:  # noqa: BLE001 a forked child must never get back into the zygote's loop
-                cell_main.complain()
-            finally:
-                os._exit(status)
-        for fd in descriptors:
-            os.close(fd)
-        pidfd = os.pidfd_open(pid)
-        self._pids[pidfd] = (serial, pid)
-        self._pidfds[serial] = pidfd
-        self._poll.register(pidfd, select.POLLIN)
-        self._send(link.FORKED, serial, pid, self._filled)
-        self._forks += 1
-        if self._forks == BUSY_FORKS and self._realm is not None and not self._has_huge_pages:
+            pidfd = os.pidfd_open(pid)
+            self._pids[pidfd] = (serial, pid)
+            self._pidfds[serial] = pidfd
+            self._poll.register(pidfd, select.POLLIN)
+            self._send(link.FORKED, serial, pid, self._filled)
+        self._forks += len(forked)
+        if self._forks >= BUSY_FORKS and self._realm is not None and not self._has_huge_pages:
             self._use_huge_pages()
 
     def _become_runtime(self, parent: int, descriptors: tuple[int, int, int]) -> None:

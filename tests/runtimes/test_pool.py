@@ -16,6 +16,7 @@ from codemode_host.runtimes import link
 from codemode_host.runtimes.pool import RuntimePool
 from codemode_host.runtimes.runtime import Runtime
 from codemode_host.runtimes.spawn import ZygoteOptions, spawn_zygote
+from codemode_host.runtimes.zygote import FORKS_AT_ONCE
 from codemode_protocol.values import ContentItem, InputText
 
 
@@ -140,6 +141,23 @@ async def test_many_runtimes_at_once_all_answer() -> None:
             runtime.start(b"text(%d)" % number, b"[]", b"{}")
         for number, runtime in enumerate(runtimes):
             assert await finish(runtime) == ([InputText(str(number))], None)
+
+
+async def test_runtimes_that_are_killed_as_soon_as_they_are_asked_for_end_and_the_others_do_not() -> None:
+    async with running_pool(spares=0) as pool:
+        # The zygote finds them all waiting: kills behind the forks that they are about, others before and after.
+        runtimes = [pool.take() for _ in range(2 * FORKS_AT_ONCE + 3)]
+        for runtime in runtimes[::2]:
+            runtime.kill()
+        for number, runtime in enumerate(runtimes[1::2]):
+            runtime.start(b"text(%d)" % number, b"[]", b"{}")
+        for number, runtime in enumerate(runtimes[1::2]):
+            assert await finish(runtime) == ([InputText(str(number))], None)
+        for runtime in runtimes[::2]:
+            await runtime.exited.wait()
+            assert runtime.exit is not None
+            assert runtime.exit.asked
+            runtime.close()
 
 
 async def test_a_runtime_has_nothing_of_the_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
