@@ -28,11 +28,8 @@ CONTROL_FD = 3
 READING_FD, WRITING_FD = 3, 4
 """A runtime's ends of its link; it has no control socket."""
 
-IDLE_MS = 20
-"""After so many milliseconds without a request the zygote takes it that nobody waits."""
-
 BUSY_FORKS = 10
-"""After so many forks without an idle moment there will be more of them, and what makes them faster is worth a wait."""
+"""After so many forks without a moment between them there will be more, and what makes them faster is worth a wait."""
 
 FORKS_AT_ONCE = 16
 """So many runtimes are forked before anything else is seen to."""
@@ -102,7 +99,7 @@ class Zygote:
         self._pids: dict[int, tuple[int, int]] = {}  # pidfd → (serial, pid)
         self._pidfds: dict[int, int] = {}  # serial → pidfd
         self._asked_to_kill: set[int] = set()
-        self._idle_ms: int | None = IDLE_MS
+        self._improving = False
         self._forks = 0
         self._filled = 0
         self._has_huge_pages = False
@@ -118,6 +115,7 @@ class Zygote:
             self_check(self._engine)
         if self._engine is not None and self._engine.single_threaded:
             self._realm = Realm(self._engine, cell_main.emit, self._memory.view)
+            self._improving = True
             flags = link.READY_SINGLE_THREADED | (link.READY_NATIVE_JOBS if self._engine.native_jobs else 0)
         else:
             # Forking an engine that has threads would lose them: every child initialises one of its own instead.
@@ -139,23 +137,25 @@ class Zygote:
         """Serve until the host closes the control socket."""
         control = self._control.fileno()
         while True:
-            ready = self._poll.poll(self._idle_ms)
+            ready = self._poll.poll(0 if self._improving else None)
             if not ready:
-                self._use_idle_time()
+                self._improve()
             for fd, _ in ready:
                 if fd != control:
                     self._reap(fd)
                 elif not self._serve():
                     return
 
-    def _use_idle_time(self) -> None:
-        """Nobody waits: do, one at a time, what makes all the runtimes to come faster."""
-        if self._realm is None:
-            self._idle_ms = None
-        elif not self._has_huge_pages:
+    def _improve(self) -> None:
+        """Nobody waits: do, one at a time, what makes all the runtimes to come faster.
+
+        That is right after the start, as a rule, while the host is still importing its libraries.
+        """
+        if not self._has_huge_pages:
             self._use_huge_pages()
         else:
-            self._idle_ms = None
+            self._improving = False
+            assert self._realm is not None
             self._realm.warm_up_locales()
             self._settle()
 
