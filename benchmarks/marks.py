@@ -15,10 +15,11 @@ from __future__ import annotations
 import mmap
 import os
 import resource
-import socket
 import sys
 import time
 from typing import TYPE_CHECKING, Any
+
+from codemode_host.runtimes import link
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,8 +35,8 @@ FILE_BYTES = 8 * (2 * SERVER_INTEGERS + MAX_CELLS * CELL_INTEGERS)
 # What a note says. In brackets its value.
 READ = 1  # os.read returned [bytes]
 WRITE = 2  # os.write or os.writev is called [bytes]
-SENT = 3  # a socket's send or sendmsg is called [kind of the link frame, if it is one]
-RECEIVED = 4  # a socket's recv returned [kind of the link frame, if it is one]
+SENT = 3  # the host is about to write to a link [kind of the frame]
+RECEIVED = 4  # the host has read from a link [kind of the frame]
 FORK = 5  # the zygote is about to fork [number of the cell]
 FORKED = 6  # … and goes on [pid]
 BORN = 7  # the fork's child begins [pid]
@@ -50,7 +51,9 @@ HOST_REGION = 0
 ZYGOTE_REGION = SERVER_INTEGERS
 CELL_REGIONS = 2 * SERVER_INTEGERS
 
-_KIND_OFFSET = 4  # of a link frame: its length comes first
+_KIND_OFFSET = 4  # of a link frame: its length comes first. A client's frame has its JSON's brace there.
+_KINDS_TO_CELL = frozenset((link.START, link.SETTLE, link.FLUSHED))
+_KINDS_FROM_CELL = frozenset((link.CALL, link.NOTIFY, link.YIELD, link.FLUSH, link.DONE))
 
 
 class Marks:
@@ -131,34 +134,28 @@ def mark_host(path: str) -> None:
     """Note what this process asks of the operating system, and have its zygote marked too."""
     marks = Marks(path, HOST_REGION)
     read, write, write_pieces, spawn = os.read, os.write, os.writev, os.posix_spawn
-    send, send_pieces, receive = socket.socket.send, socket.socket.sendmsg, socket.socket.recv
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
     def marked_read(fd: int, length: int, /) -> bytes:
         data = read(fd, length)
-        marks.note(READ, len(data))
+        kind = _kind(data)
+        if kind in _KINDS_FROM_CELL:
+            marks.note(RECEIVED, kind)
+        else:
+            marks.note(READ, len(data))
         return data
 
     def marked_write(fd: int, data: Any, /) -> int:
-        marks.note(WRITE, len(data))
+        kind = _kind(data)
+        if kind in _KINDS_TO_CELL:
+            marks.note(SENT, kind)
+        else:
+            marks.note(WRITE, len(data))
         return write(fd, data)
 
     def marked_write_pieces(fd: int, pieces: Any, /) -> int:
         marks.note(WRITE, sum(map(len, pieces)))
         return write_pieces(fd, pieces)
-
-    def marked_send(self: socket.socket, data: Any, /, *flags: int) -> int:
-        marks.note(SENT, _kind(data))
-        return send(self, data, *flags)
-
-    def marked_send_pieces(self: socket.socket, pieces: Any, /, *rest: Any) -> int:
-        marks.note(SENT, _kind(pieces[0]) if pieces else 0)
-        return send_pieces(self, pieces, *rest)
-
-    def marked_receive(self: socket.socket, size: int, /, *flags: int) -> bytes:
-        data = receive(self, size, *flags)
-        marks.note(RECEIVED, _kind(data))
-        return data
 
     def marked_spawn(program: str, arguments: list[str], environment: dict[str, str], **options: Any) -> int:
         if "-c" not in arguments:  # not the zygote, but something that a library starts
@@ -170,7 +167,6 @@ def mark_host(path: str) -> None:
         return spawn(program, [*arguments[:at], before + arguments[at], *arguments[at + 1 :]], environment, **options)
 
     _replace(os, read=marked_read, write=marked_write, writev=marked_write_pieces, posix_spawn=marked_spawn)
-    _replace(socket.socket, send=marked_send, sendmsg=marked_send_pieces, recv=marked_receive)
 
 
 def _kind(data: Any) -> int:
