@@ -132,7 +132,9 @@ def test_a_session_and_a_host_are_ended_and_json_says_it_all(folder: Path) -> No
         reports = hosts(folder)
         one, two = reports[first.pid]["pid"], reports[second.pid]["pid"]
         (cell,) = reports[second.pid]["cells"]
-        assert (cell["state"], cell["observed"], cell["session_id"]) == ("running", True, "session-1")
+        assert (cell["state"], cell["session_id"]) == ("running", "session-1")
+        while not cell["observed"]:  # it is just between two observations of 50 ms
+            (cell,) = hosts(folder)[second.pid]["cells"]
         assert codemode(folder, "ps", str(one)).stdout.count("\n") == 2
         ended = codemode(folder, "kill", "--session", f"{one}:session-1", "--host", str(two), "--host", "1", "--json")
         assert ended.returncode == 1
