@@ -144,6 +144,11 @@ class Realm:
         """
         self._rehearse(b"text(await tools.warm({}));", lambda: self.settle(b"[[1,true,1]]"))
 
+    def rehearse(self) -> None:
+        """Have compiled to machine code what every script runs. Optional, before the fork; takes 15 ms."""
+        for _ in range(_REHEARSALS):
+            self.prepare()
+
     def warm_up_locales(self) -> None:
         """Load what dates and numbers need when they are written for a locale: 10 ms. Optional, before the
         fork.
@@ -165,8 +170,6 @@ class Realm:
         result = self._rehearse(_read("warmup.js"), answer)
         if not result.startswith('{"error":"Error: warmed up\\n    at exec_main.mjs:'):
             raise EngineError(f"the prelude's warm-up ended with {result}")
-        for _ in range(_REHEARSALS):
-            self.prepare()
 
     def _rehearse(self, source: bytes, answer: Callable[[], None]) -> str:
         emit, self._emit = self._emit, lambda _kind, _text: None

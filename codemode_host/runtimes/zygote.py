@@ -115,6 +115,7 @@ class Zygote:
             self_check(self._engine)
         if self._engine is not None and self._engine.single_threaded:
             self._realm = Realm(self._engine, cell_main.emit, self._memory.view)
+            self._realm.rehearse()
             self._improving = True
             flags = link.READY_SINGLE_THREADED | (link.READY_NATIVE_JOBS if self._engine.native_jobs else 0)
         else:
