@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import importlib.util
 import re
 import subprocess
 import sys
@@ -179,8 +180,23 @@ def test_packages_build_on_each_other_in_one_direction(package: str, foreign: se
     assert found == []
 
 
-def test_zygote_starts_without_what_only_the_host_needs() -> None:
-    """Its start is most of the time from spawning a host to the first result."""
-    probe = "import sys, codemode_host.runtimes.zygote; print(*{'asyncio', 'trio', 'msgspec'} & set(sys.modules))"
+@pytest.mark.parametrize(
+    ("module", "slow"),
+    [
+        ("codemode_host.runtimes.zygote", {"asyncio", "trio", "msgspec"}),
+        ("codemode_host.__main__", {"argparse", "trio", "msgspec", "typing"}),
+        ("codemode_host.program", {"argparse", "trio", "msgspec"}),
+    ],
+)
+def test_what_starts_first_imports_nothing_slow(module: str, slow: set[str]) -> None:
+    """Imports are most of the time from spawning a host to the first result."""
+    probe = f"import sys, {module}; print(*{slow!r} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-I", "-c", probe], check=True, capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.split() == []
+
+
+def test_setup_leaves_bytecode_where_python_would_write_none() -> None:
+    """A host that has to compile its modules takes a fifth longer to start."""
+    sources = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    missing = [path for path in sources if not Path(importlib.util.cache_from_source(str(path))).exists()]
+    assert missing == [], "run `make setup`"
