@@ -82,8 +82,10 @@ class Meeting:
             listener.listen()
             yield trio.SocketListener(listener)
 
-    async def of(self, count: int) -> None:
+    async def of(self, count: int, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Started once there is somewhere to meet."""
         async with self.opened() as listener:
+            task_status.started()
             there = [await listener.accept() for _ in range(count)]
             names = sorted([(await stream.receive_some()).decode().strip() for stream in there])
             for stream in there:
@@ -110,7 +112,7 @@ async def test_one_script_calls_two_servers_at_the_same_time(tmp_path: Path, ori
         assert client.instructions is not None
         assert "Use near with care." in client.instructions
         # Neither server answers before both have been called.
-        nursery.start_soon(meeting.of, 2)
+        await nursery.start(meeting.of, 2)
         result = await script(
             client,
             f"const where = {{ address: {json.dumps(meeting.address)} }};\n"
@@ -139,7 +141,7 @@ async def test_scripts_of_one_client_run_at_the_same_time_and_a_cancelled_one_is
     meeting = Meeting(tmp_path)
     async with codemode(tmp_path, {"near": plain()}) as client:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(meeting.of, 2)
+            await nursery.start(meeting.of, 2)
             source = f"text((await tools.near__meet({{ address: {json.dumps(meeting.address)} }})).content[0].text);"
             for _ in range(2):
 
