@@ -201,29 +201,27 @@ class Zygote:
         other with as little as possible between them, and the rest is done when there are no more of them.
         """
         parent = os.getpid()
-        forked: list[tuple[int, _Fork]] = []
-        for request in requests:
+        forked: list[tuple[int, int]] = []
+        for serial, descriptors in requests:
             try:
                 pid = os.fork()
             except OSError as error:  # no process is left, or no memory: that is this one's failure alone
-                serial, descriptors = request
-                for fd in descriptors:
-                    os.close(fd)
                 self._send(link.FORK_FAILED, serial, error.errno or 0)
                 continue
             if pid == 0:
                 status = link.EXIT_BROKEN
                 try:
-                    self._become_runtime(parent, request[1])
+                    self._become_runtime(parent, descriptors)
                     status = 0
                 except BaseException:  # noqa: BLE001 a forked child must never get back into the zygote's loop
                     cell_main.complain()
                 finally:
                     os._exit(status)
-            forked.append((pid, request))
-        for pid, (serial, descriptors) in forked:
+            forked.append((pid, serial))
+        for _, descriptors in requests:
             for fd in descriptors:
                 os.close(fd)
+        for pid, serial in forked:
             pidfd = os.pidfd_open(pid)
             self._pids[pidfd] = (serial, pid)
             self._pidfds[serial] = pidfd
