@@ -135,22 +135,25 @@ def _nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
 
 def _wait_for_none_left(descriptors: dict[int, str], children: dict[int, str]) -> list[str]:
     deadline = time.monotonic() + GRACE_SECONDS
-    collected = False
-    while True:
-        left = [
-            f"descriptor {number}: {target}"
-            for number, target in _descriptors().items()
-            if descriptors.get(number) != target
-        ]
-        left += [f"child {pid}: {what}" for pid, what in _children().items() if pid not in children]
-        if not left or time.monotonic() > deadline:
-            return left
-        if not collected:
-            # A cycle may hold what it opened. Only now: collecting takes longer than most tests do.
-            gc.collect()
-            collected = True
-            continue
+    left = _left(descriptors, children)
+    if left:
+        # A cycle may hold what it opened. Only now: collecting takes longer than most tests do.
+        gc.collect()
+        left = _left(descriptors, children)
+    while left and time.monotonic() <= deadline:
         time.sleep(POLL_SECONDS)
+        left = _left(descriptors, children)
+    return left
+
+
+def _left(descriptors: dict[int, str], children: dict[int, str]) -> list[str]:
+    """What there is now and was not there before, each in words."""
+    left = [
+        f"descriptor {number}: {target}"
+        for number, target in _descriptors().items()
+        if descriptors.get(number) != target
+    ]
+    return left + [f"child {pid}: {what}" for pid, what in _children().items() if pid not in children]
 
 
 def _descriptors() -> dict[int, str]:
