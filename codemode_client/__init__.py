@@ -9,13 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from codemode_client.cells import HostStartedCell as StartedCell
-    from codemode_client.model import ModelTools
-    from codemode_client.model_definitions import ModelToolDefinition
-    from codemode_client.model_output import ModelOutput
-    from codemode_client.provider import CodeModeProvider
-    from codemode_client.session import Session
-    from codemode_client.toolbox import Tool, Toolbox
+    from codemode_client._model.definitions import ModelToolDefinition
+    from codemode_client._model.output import ModelOutput
+    from codemode_client._model.tools import ModelTools
+    from codemode_client._session.cells import HostStartedCell as StartedCell
+    from codemode_client._session.provider import CodeModeProvider
+    from codemode_client._session.session import Session
+    from codemode_client._tools.toolbox import Tool, Toolbox
     from codemode_protocol.errors import ToolError
 
 __all__ = [
@@ -31,15 +31,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CodeModeProvider": "provider:CodeModeProvider",
-    "ModelOutput": "model_output:ModelOutput",
-    "ModelToolDefinition": "model_definitions:ModelToolDefinition",
-    "ModelTools": "model:ModelTools",
-    "Session": "session:Session",
-    "StartedCell": "cells:HostStartedCell",
-    "Tool": "toolbox:Tool",
-    "ToolError": "toolbox:ToolError",
-    "Toolbox": "toolbox:Toolbox",
+    "CodeModeProvider": "_session.provider:CodeModeProvider",
+    "ModelOutput": "_model.output:ModelOutput",
+    "ModelToolDefinition": "_model.definitions:ModelToolDefinition",
+    "ModelTools": "_model.tools:ModelTools",
+    "Session": "_session.session:Session",
+    "StartedCell": "_session.cells:HostStartedCell",
+    "Tool": "_tools.toolbox:Tool",
+    "ToolError": "_tools.toolbox:ToolError",
+    "Toolbox": "_tools.toolbox:Toolbox",
 }
 
 

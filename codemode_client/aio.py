@@ -24,8 +24,11 @@ import anyio
 import trio
 from msgspec import Raw
 
-from codemode_client.cells import HostStartedCell
-from codemode_client.model import ModelTools
+from codemode_client._loops.slots import Slot
+from codemode_client._model.tools import ModelTools
+from codemode_client._session.cells import HostStartedCell
+from codemode_client._session.session import Session as NativeSession
+from codemode_client._tools.toolbox import Toolbox
 from codemode_client.portal import (
     Call,
     DelegateContext,
@@ -36,9 +39,6 @@ from codemode_client.portal import (
     keep_outcome,
     shut_down_unowned,
 )
-from codemode_client.session import Session as NativeSession
-from codemode_client.slots import Slot
-from codemode_client.toolbox import Toolbox
 from codemode_protocol.errors import CodeModeError, ProviderClosedError, SessionClosedError, ToolError
 from codemode_protocol.session import Delegate
 from codemode_protocol.values import (

@@ -22,11 +22,13 @@ from typing import Self, TypeVar
 
 from msgspec import Raw
 
-from codemode_client.cells import HostStartedCell
-from codemode_client.model import DEFAULT_MAX_WAIT_MS, HasDefinitions
-from codemode_client.model import ModelTools as NativeModelTools
-from codemode_client.model_definitions import ModelToolDefinition, Until
-from codemode_client.model_output import ModelOutput
+from codemode_client._model.definitions import ModelToolDefinition, Until
+from codemode_client._model.output import ModelOutput
+from codemode_client._model.tools import DEFAULT_MAX_WAIT_MS, HasDefinitions
+from codemode_client._model.tools import ModelTools as NativeModelTools
+from codemode_client._session.cells import HostStartedCell
+from codemode_client._session.session import Session as NativeSession
+from codemode_client._tools.toolbox import Toolbox
 from codemode_client.portal import (
     Call,
     DelegateContext,
@@ -36,8 +38,6 @@ from codemode_client.portal import (
     keep_outcome,
     shut_down_unowned,
 )
-from codemode_client.session import Session as NativeSession
-from codemode_client.toolbox import Toolbox
 from codemode_protocol.errors import CodeModeError, ProviderClosedError, SessionClosedError
 from codemode_protocol.session import Delegate
 from codemode_protocol.values import (

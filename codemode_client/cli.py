@@ -1,4 +1,4 @@
-"""`codemode`: the command line. Each command is a module of `codemode_client.commands`."""
+"""`codemode`: the command line. Each command is a module of `codemode_client._cli.commands`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from codemode_client.commands import ExitStatus, UsageError
+from codemode_client._cli.commands import ExitStatus, UsageError
 from codemode_protocol.errors import CodeModeError, HostError, first_cause
 
 # In the order of the help.
@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in COMMANDS:
-        module = import_module(f"codemode_client.commands.{name}")
+        module = import_module(f"codemode_client._cli.commands.{name}")
         command = commands.add_parser(
             name,
             help=module.SUMMARY,

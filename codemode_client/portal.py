@@ -26,12 +26,12 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import trio
 
-from codemode_client.cells import CellRecord, HostStartedCell, Observation, parse_cell_id
-from codemode_client.child import KILL_SECONDS, TERMINATE_SECONDS
+from codemode_client._process.child import KILL_SECONDS, TERMINATE_SECONDS
+from codemode_client._session.cells import CellRecord, HostStartedCell, Observation, parse_cell_id
+from codemode_client._session.provider import FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS, START_ATTEMPTS
+from codemode_client._session.provider import CodeModeProvider as NativeProvider
+from codemode_client._session.session import Session as NativeSession
 from codemode_client.counters import Counters
-from codemode_client.provider import FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS, START_ATTEMPTS
-from codemode_client.provider import CodeModeProvider as NativeProvider
-from codemode_client.session import Session as NativeSession
 from codemode_protocol.errors import CodeModeError, ProviderClosedError
 from codemode_protocol.framing import MAX_PAYLOAD_BYTES
 from codemode_protocol.values import MissingCell, Outcome, RuntimeResponse

@@ -1,9 +1,9 @@
 """MCP both ways: tools of MCP servers for scripts, and code mode for MCP clients. Needs the extra `mcp`."""
 
-from codemode_client.mcp import sdk  # noqa: F401 - first, to say which extra is missing
-from codemode_client.mcp.config import Config, ConfigError, HttpServer, StdioServer, load_config
-from codemode_client.mcp.errors import McpServerError
-from codemode_client.mcp.servers import Servers, connect
+from codemode_client.mcp import _sdk  # noqa: F401 - first, to say which extra is missing
+from codemode_client.mcp._client.servers import Servers, connect
+from codemode_client.mcp._config import Config, ConfigError, HttpServer, StdioServer, load_config
+from codemode_client.mcp._errors import McpServerError
 
 __all__ = [
     "Config",

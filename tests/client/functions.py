@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from codemode_client.functions import FunctionTool
+from codemode_client._tools.functions import FunctionTool
 
 
 class Color(enum.Enum):

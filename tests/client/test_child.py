@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from codemode_client import child as child_module
-from codemode_client.child import STDERR_TAIL_BYTES, Child
+from codemode_client._process import child as child_module
+from codemode_client._process.child import STDERR_TAIL_BYTES, Child
 from codemode_protocol.errors import HostStartError
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from codemode_client.docstrings import parse_docstring
+from codemode_client._tools.docstrings import parse_docstring
 
 GOOGLE = """Find flights.
 

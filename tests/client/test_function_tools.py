@@ -20,7 +20,7 @@ import pytest
 import trio
 from msgspec import Meta
 
-from codemode_client.functions import FunctionTool
+from codemode_client._tools.functions import FunctionTool
 from codemode_protocol.errors import ToolError
 from codemode_protocol.values import ToolKind
 from tests.client.functions import Color, Strict, Tree, area, call
@@ -424,7 +424,7 @@ def test_pydantic_is_not_imported_for_functions_without_it() -> None:
         "import sys, trio\n"
         "from msgspec import Raw\n"
         "from codemode_client import Toolbox\n"
-        "from codemode_client.functions import FunctionTool\n"
+        "from codemode_client._tools.functions import FunctionTool\n"
         "def add(a: int, b: list[int] | None = None) -> dict[str, int]: return {'a': a}\n"
         "assert bytes(trio.run(FunctionTool(add).call, Raw(b'{\"a\": 1}'))) == b'{\"a\":1}'\n"
         "assert 'pydantic' not in sys.modules\n"

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 from msgspec import Meta, Raw
 
-from codemode_client.functions import FunctionTool
+from codemode_client._tools.functions import FunctionTool
 from codemode_protocol.errors import ToolError
 from tests.client.functions import Color, Strict, Tree, area, call
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codemode_client.console.javascript import is_complete, split_last_expression
+from codemode_client._cli.console.javascript import is_complete, split_last_expression
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import trio
 from msgspec import Raw
 
 from codemode_client import CodeModeProvider
-from codemode_client.observe import FIELDS
+from codemode_client._observability.observer import FIELDS
 from codemode_protocol.errors import (
     HostLostError,
     HostStartError,
@@ -79,12 +79,12 @@ async def test_the_life_of_a_host_a_session_and_a_cell_is_told_with_its_ids(host
     assert [(record.levelname, record.name, record.getMessage()) for record in records.all] == [
         ("INFO", "codemode_client.host", f"host {pid} started: {host_command[0]}"),
         ("INFO", "codemode_client.host", f"host {pid} is ready"),
-        ("DEBUG", "codemode_client.session", "session mine is open"),
+        ("DEBUG", "codemode_client._session.session", "session mine is open"),
         ("DEBUG", "codemode_client.cell", "session mine: cell 1 started"),
         ("DEBUG", "codemode_client.tool", "session mine: cell 1: tool echo was called"),
         ("DEBUG", "codemode_client.tool", "session mine: cell 1: tool echo has answered"),
         ("DEBUG", "codemode_client.cell", "session mine: cell 1 is over: completed"),
-        ("DEBUG", "codemode_client.session", "session mine is closed"),
+        ("DEBUG", "codemode_client._session.session", "session mine is closed"),
         ("INFO", "codemode_client.host", f"host {pid} ended, as it was asked to"),
     ]
     fields = [{name: getattr(record, name) for name in FIELDS} for record in records.all]

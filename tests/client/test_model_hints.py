@@ -7,7 +7,7 @@ import time
 import pytest
 
 from codemode_client import CodeModeProvider, ModelTools
-from codemode_client.hints import HINTS, MAX_LISTED, hint, suggestion
+from codemode_client._model.hints import HINTS, MAX_LISTED, hint, suggestion
 from tests.client.recorder import Recorder, definition
 
 FENCE = "Markdown fence"

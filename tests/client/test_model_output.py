@@ -8,15 +8,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from codemode_client.model_definitions import (
+from codemode_client._model.definitions import (
     ArgumentsError,
     exec_definition,
     exec_source,
     wait_arguments,
     wait_definition,
 )
-from codemode_client.model_output import MAX_ERROR_TOKENS, ModelOutput, present, refuse, truncate
-from codemode_client.positions import excerpt, locate
+from codemode_client._model.output import MAX_ERROR_TOKENS, ModelOutput, present, refuse, truncate
+from codemode_client._model.source_positions import excerpt, locate
 from codemode_protocol.source import parse_source
 from codemode_protocol.values import ContentItem, ImageDetail, InputAudio, InputImage, InputText
 

@@ -17,7 +17,7 @@ import trio
 from msgspec import Raw
 
 from codemode_client import CodeModeProvider, ModelOutput, ModelTools, aio
-from codemode_client.model import NEWS_INTERVAL_MS
+from codemode_client._model.tools import NEWS_INTERVAL_MS
 from codemode_protocol.errors import HostStartError, SessionClosedError
 from codemode_protocol.tools import ToolNameConflictError
 from codemode_protocol.values import InputImage, InputText, ToolInvocation
@@ -207,7 +207,7 @@ async def test_a_wait_for_the_end_comes_back_when_its_time_is_over(host_command:
 async def test_a_wait_for_the_end_brings_no_more_than_an_answer_should_hold(
     host_command: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("codemode_client.model.MAX_GATHERED", 10_000)
+    monkeypatch.setattr("codemode_client._model.tools.MAX_GATHERED", 10_000)
     async with tools_over(host_command, Recorder(), "echo") as tools:
         first = await tools.exec("while (true) { yield_control(); text('x'.repeat(1000)); await tools.echo() }")
         assert first.cell_id is not None

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from codemode_client._observability.observer import FIELDS
 from codemode_client.counters import LIMIT_NAMES, Counters
-from codemode_client.observe import FIELDS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")

@@ -7,8 +7,8 @@ import os
 import pytest
 import trio
 
-from codemode_client import pipes
-from codemode_client.pipes import PipeWriter, prepare_pipe
+from codemode_client._process import pipes
+from codemode_client._process.pipes import PipeWriter, prepare_pipe
 
 
 async def _read_all(fd: int) -> bytes:

@@ -12,7 +12,7 @@ import pytest
 from msgspec import Raw, Struct
 from pydantic import BaseModel, ConfigDict, Field
 
-from codemode_client.functions import FunctionTool
+from codemode_client._tools.functions import FunctionTool
 from codemode_protocol.errors import ToolError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from codemode_client.slots import Slot
+from codemode_client._loops.slots import Slot
 
 
 async def test_a_value_reaches_everybody_who_waits_and_everybody_who_asks_later() -> None:

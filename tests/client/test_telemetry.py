@@ -348,7 +348,7 @@ async def test_without_a_tracer_provider_no_span_is_made(host_command: list[str]
 
 
 def test_without_opentelemetry_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, spans: Spans) -> None:
-    monkeypatch.delitem(sys.modules, "codemode_client.telemetry", raising=False)
+    monkeypatch.delitem(sys.modules, "codemode_client._observability.telemetry", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     with pytest.raises(ImportError, match=r"pip install 'codemode-host\[otel\]'"):
         CodeModeProvider(tracer_provider=spans.provider)

@@ -12,7 +12,7 @@ import trio
 from msgspec import Raw
 
 from codemode_client import CodeModeProvider, Toolbox
-from codemode_client.toolbox import Tool
+from codemode_client._tools.toolbox import Tool
 from codemode_protocol.errors import ToolError
 from codemode_protocol.values import (
     ExecuteRequest,

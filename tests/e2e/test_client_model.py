@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from codemode_client import CodeModeProvider, Session, StartedCell
-from codemode_client.cells import parse_cell_id
+from codemode_client._session.cells import parse_cell_id
 from codemode_protocol.errors import (
     HostLostError,
     HostStartError,

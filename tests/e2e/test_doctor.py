@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from codemode_client.console import diagnosis
+from codemode_client._cli.console import diagnosis
 from tests.e2e.commands import CODEMODE, codemode, environment
 
 

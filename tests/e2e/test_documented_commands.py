@@ -41,7 +41,7 @@ def test_the_page_has_every_command() -> None:
     [("run", "3.5\n"), ("repl", ""), ("tools", "weather("), ("doctor", "ok "), ("replay", "client > host")],
 )
 def test_the_example_in_the_help_runs(folder: Path, name: str, answer: str) -> None:
-    example = import_module(f"codemode_client.commands.{name}").EXAMPLE
+    example = import_module(f"codemode_client._cli.commands.{name}").EXAMPLE
     done = shell(folder, example)
     assert answer in done.stdout
     assert done.returncode == 0
@@ -53,6 +53,6 @@ def test_every_command_has_help_with_an_example_in_one_line(name: str, capsys: p
         main([name, "--help"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
-    example = import_module(f"codemode_client.commands.{name}").EXAMPLE
+    example = import_module(f"codemode_client._cli.commands.{name}").EXAMPLE
     assert f"codemode {name}" in example
     assert shown.endswith(f"\n\nexample: {example}\n")

@@ -19,7 +19,7 @@ import trio
 from mcp import Client, StdioServerParameters
 from mcp.types import CallToolResult, ImageContent, TextContent, ToolListChangedNotification
 
-from codemode_client.mcp.wire import MAX_MESSAGE_BYTES
+from codemode_client.mcp._wire import MAX_MESSAGE_BYTES
 from tests.e2e.mcp_servers.started import bench, over_http, plain
 
 ROOT = Path(__file__).resolve().parents[2]

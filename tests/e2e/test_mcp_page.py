@@ -72,7 +72,7 @@ def test_the_entry_for_a_client_is_one_that_starts_code_mode(tmp_path: Path) -> 
 def test_every_flag_of_the_command_is_on_the_page() -> None:
     import argparse
 
-    from codemode_client.commands import mcp
+    from codemode_client._cli.commands import mcp
 
     parser = argparse.ArgumentParser()
     mcp.configure(parser)

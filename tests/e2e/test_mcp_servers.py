@@ -18,9 +18,9 @@ import pytest
 import trio
 from msgspec import Raw
 
+from codemode_client._tools.toolbox import Toolbox
 from codemode_client.mcp import McpServerError, connect
-from codemode_client.mcp import process as server_process
-from codemode_client.toolbox import Toolbox
+from codemode_client.mcp._client import process as server_process
 from codemode_protocol.errors import ToolError
 from codemode_protocol.typescript import tool_signature
 from codemode_protocol.values import ToolInvocation, ToolKind, ToolName

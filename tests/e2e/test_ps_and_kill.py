@@ -19,7 +19,7 @@ import pytest
 import trio
 
 from codemode_client import CodeModeProvider, Session
-from codemode_client.commands import kill, ps
+from codemode_client._cli.commands import kill, ps
 from codemode_client.hosts import CellNotFoundError, HostSocket, end_cells, find_hosts, report
 from codemode_protocol.control import CellReport, CellStateName, HostReport, PendingCalls, WaitName
 from codemode_protocol.errors import RequestFailedError

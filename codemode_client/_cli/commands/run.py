@@ -1,0 +1,82 @@
+"""`codemode run`: one script, one cell, its output as it comes."""
+
+from __future__ import annotations
+
+import argparse
+
+from codemode_client._cli.commands import ExitStatus, UsageError, arguments
+
+SUMMARY = "run a script and show its output as it comes"
+DESCRIPTION = (
+    "Run a script as one cell and show its output as it comes. "
+    "The exit status is 0 when it succeeded, 1 when the script failed, 2 when the command line, the file or the "
+    "tools cannot be used, 3 when the host failed, 130 after Ctrl-C."
+)
+EXAMPLE = "codemode run script.js --tools mytools:toolbox"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("file", metavar="FILE", nargs="?", help="the script, or - for standard input")
+    what.add_argument("-e", "--eval", metavar="SOURCE", help="a script given here instead of a file")
+    arguments.add_tools(parser)
+    arguments.add_servers(parser)
+    parser.add_argument(
+        "--yield-ms",
+        type=arguments.milliseconds,
+        default=None,
+        metavar="N",
+        help="how often to collect output while the script runs (default: what the script's pragma says, else 200)",
+    )
+    arguments.add_json(parser, "print one JSON object a line instead of text")
+    arguments.add_host(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the script; returns the exit status."""
+    import shlex
+    import sys
+
+    import trio
+
+    from codemode_client._cli.console.cells import follow, interval, start, succeeded
+    from codemode_client._cli.console.display import Display, JsonDisplay, TextDisplay
+    from codemode_client._cli.console.loading import connected, load_tools, read_source
+    from codemode_client._cli.console.scripts import Script
+    from codemode_client._session.provider import CodeModeProvider
+    from codemode_protocol.errors import RequestFailedError, first_cause
+
+    name, text = ("<eval>", options.eval) if options.eval is not None else read_source(options.file)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # an argument may hold any bytes
+        raise UsageError(f"{name} is not UTF-8 text: {error}") from error
+    script = Script.parse(name, text)
+    every = interval(script.source, options.yield_ms)
+    toolbox = load_tools(options.tools)
+    command = shlex.split(options.host) if options.host else None
+    display: Display = JsonDisplay() if options.json else TextDisplay()
+    toolbox.on_notify = display.notification
+
+    async def main() -> bool:
+        async with (
+            connected(toolbox, options.mcp),
+            CodeModeProvider(command) as provider,
+            provider.session(toolbox) as session,
+        ):
+            cell = await start(session, script, toolbox.definitions, every)
+            response = await follow(session, cell, display.output, every)
+            display.ended(response, script)
+            return succeeded(response)
+
+    try:
+        return ExitStatus.OK if trio.run(main) else ExitStatus.SCRIPT_ERROR
+    except BaseException as raised:
+        cause = first_cause(raised)
+        if isinstance(cause, RequestFailedError):
+            sys.stderr.write(f"codemode run: {cause}\n")
+            return ExitStatus.SCRIPT_ERROR
+        if isinstance(cause, KeyboardInterrupt):
+            sys.stderr.write("interrupted: the cell was stopped\n")
+            return ExitStatus.INTERRUPTED
+        raise

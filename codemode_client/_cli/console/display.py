@@ -1,0 +1,98 @@
+"""What a cell does, shown as it happens: as text for a person, or as one JSON object a line."""
+
+from __future__ import annotations
+
+import sys
+from typing import Protocol
+
+import msgspec
+
+from codemode_client._cli.console.scripts import Script
+from codemode_protocol.values import ContentItem, InputAudio, InputImage, InputText, Result, RuntimeResponse
+
+
+class Display(Protocol):
+    """Where the events of a cell go."""
+
+    def output(self, item: ContentItem) -> None: ...
+
+    def value(self, text: str) -> None:
+        """The value of the script's last statement."""
+
+    def notification(self, text: str) -> None: ...
+
+    def ended(self, result: RuntimeResponse, script: Script) -> None: ...
+
+    def refused(self, message: str) -> None:
+        """The script did not become a cell."""
+
+    def lost(self, message: str) -> None:
+        """The host is lost, or could not be started, and what it held is gone."""
+
+
+class TextDisplay:
+    """Output and values on standard output, everything about them on standard error."""
+
+    def output(self, item: ContentItem) -> None:
+        match item:
+            case InputText(text):
+                self.value(text)
+            case InputImage(url) | InputAudio(url):
+                kind = url.partition(";")[0].removeprefix("data:")
+                self.value(f"[{kind}, {len(url)} characters]")
+
+    def value(self, text: str) -> None:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+    def notification(self, text: str) -> None:
+        self._tell(f"[notification] {text}")
+
+    def ended(self, result: RuntimeResponse, script: Script) -> None:
+        if not isinstance(result, Result):
+            self._tell("the cell was terminated")
+        elif result.error_text is not None:
+            excerpt = script.excerpt(result.error_text)
+            self._tell(script.located(result.error_text) + (f"\n\n{excerpt}" if excerpt else ""))
+
+    def refused(self, message: str) -> None:
+        self._tell(message)
+
+    def lost(self, message: str) -> None:
+        self._tell(message)
+
+    def _tell(self, text: str) -> None:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+class JsonDisplay:
+    """One JSON object a line: `output`, `value`, `notification`; `result`, `terminated`, `refused` or `lost` last."""
+
+    def output(self, item: ContentItem) -> None:
+        write_json({"type": "output", "item": item})
+
+    def value(self, text: str) -> None:
+        write_json({"type": "value", "text": text})
+
+    def notification(self, text: str) -> None:
+        write_json({"type": "notification", "text": text})
+
+    def ended(self, result: RuntimeResponse, script: Script) -> None:
+        if isinstance(result, Result):
+            error = None if result.error_text is None else script.located(result.error_text)
+            write_json({"type": "result", "cell_id": result.cell_id, "error_text": error})
+        else:
+            write_json({"type": "terminated", "cell_id": result.cell_id})
+
+    def refused(self, message: str) -> None:
+        write_json({"type": "refused", "message": message})
+
+    def lost(self, message: str) -> None:
+        write_json({"type": "lost", "message": message})
+
+
+def write_json(value: object) -> None:
+    """One line of JSON on standard output, in UTF-8 whatever the locale says."""
+    sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
+    sys.stdout.buffer.flush()

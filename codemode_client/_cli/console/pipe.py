@@ -1,0 +1,48 @@
+"""Cells from standard input that is no terminal, separated by the blank lines that are not within a statement."""
+
+from __future__ import annotations
+
+import codecs
+import os
+from collections.abc import AsyncIterator
+
+import trio
+
+from codemode_client._cli.commands import UsageError
+from codemode_client._cli.console.javascript import is_complete
+
+_READ_BYTES = 65536
+
+
+async def cells(descriptor: int = 0) -> AsyncIterator[str]:
+    """The cells, each as soon as its last line has been read. Raises UsageError for what is not UTF-8."""
+    lines: list[str] = []
+    async for line in _lines(descriptor):
+        if line.strip():
+            lines.append(line)
+        elif lines:
+            if is_complete("\n".join(lines)):
+                yield "\n".join(lines)
+                lines = []
+            else:
+                lines.append(line)
+    if lines:
+        yield "\n".join(lines)
+
+
+async def _lines(descriptor: int) -> AsyncIterator[str]:
+    decode = codecs.getincrementaldecoder("utf-8")().decode
+    rest = ""
+    while True:
+        # Not through sys.stdin: a thread that still waits when the program ends must not hold its lock.
+        data = await trio.to_thread.run_sync(os.read, descriptor, _READ_BYTES, abandon_on_cancel=True)
+        try:
+            *lines, rest = (rest + decode(data, not data)).split("\n")
+        except UnicodeDecodeError as error:
+            raise UsageError(f"standard input is not UTF-8 text: {error}") from error
+        for line in lines:
+            yield line.removesuffix("\r")
+        if not data:
+            break
+    if rest:
+        yield rest

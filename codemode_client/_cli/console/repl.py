@@ -1,0 +1,107 @@
+"""One session, cell after cell: what `codemode repl` does with what it reads."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from codemode_client._cli.console.cells import follow, interval, start, succeeded
+from codemode_client._cli.console.display import Display
+from codemode_client._cli.console.scripts import Script
+from codemode_client._cli.console.values import Shown, showing
+from codemode_client._session.cells import HostStartedCell
+from codemode_client._session.session import Session
+from codemode_client._tools.toolbox import Toolbox
+from codemode_protocol.errors import CodeModeError, HostError, HostUnavailableError, StaleCellError
+from codemode_protocol.values import ContentItem, Result, Terminated
+
+
+class Repl:
+    """Runs cells one after the other, and outlives what may happen to each."""
+
+    def __init__(self, session: Session, toolbox: Toolbox, display: Display) -> None:
+        self._session = session
+        self._toolbox = toolbox
+        self._display = display
+        self._generation = session.generation
+        self._running: trio.CancelScope | None = None
+        self.failures = 0
+        """How many cells did not succeed."""
+
+    @asynccontextmanager
+    async def interruptible(self) -> AsyncIterator[None]:
+        """Within this, Ctrl-C ends the running cell alone."""
+        with trio.open_signal_receiver(signal.SIGINT) as signals:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._interrupt, signals)
+                yield
+                nursery.cancel_scope.cancel()
+
+    async def _interrupt(self, signals: AsyncIterator[int]) -> None:
+        async for _ in signals:
+            if self._running is not None:
+                sys.stderr.write("\n")  # the terminal has written ^C
+                self._running.cancel()
+
+    async def run(self, text: str) -> None:
+        """Run one cell and show what it does. Raises `HostUnavailableError` when no host starts any more."""
+        self._notice_loss()
+        try:
+            good = await self._run(Script.parse("<cell>", text))
+        except HostUnavailableError:
+            raise
+        except (HostError, StaleCellError) as error:
+            good = False
+            self._display.lost(f"the host is lost, and with it what was stored: {error}")
+            self._generation = self._session.generation
+        except CodeModeError as error:
+            good = False
+            self._display.refused(str(error))
+        self.failures += not good
+
+    def _notice_loss(self) -> None:
+        """The host may have ended while nobody waited for it."""
+        if self._session.generation != self._generation:
+            self._generation = self._session.generation
+            self._display.lost("the host was lost, and with it what was stored; this cell runs on a fresh one")
+
+    async def _run(self, script: Script) -> bool:
+        shown = showing(script)
+        if shown is not None:
+            response = await self._cell(shown.script, shown)
+            if shown.began or succeeded(response) or isinstance(response, Terminated):
+                self._display.ended(response, shown.script)
+                return succeeded(response)
+        response = await self._cell(script, None)
+        self._display.ended(response, script)
+        return succeeded(response)
+
+    async def _cell(self, script: Script, shown: Shown | None) -> Result | Terminated:
+        """Run a cell to its end, or to the end that Ctrl-C makes of it."""
+
+        def show(item: ContentItem) -> None:
+            value = shown.value(item) if shown is not None else None
+            if value is None:
+                self._display.output(item)
+            elif value:
+                self._display.value(value)
+
+        every = interval(script.source, None)
+        cell: HostStartedCell | None = None
+        with trio.CancelScope() as scope:
+            self._running = scope
+            try:
+                cell = await start(self._session, script, self._toolbox.definitions, every)
+                return await follow(self._session, cell, show, every)
+            finally:
+                self._running = None
+        if cell is None:
+            return Terminated("", [])
+        response = (await self._session.terminate(cell.cell_id)).response
+        for item in response.content_items:
+            show(item)
+        return response if isinstance(response, Result) else Terminated(cell.cell_id, [])

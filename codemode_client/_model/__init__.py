@@ -1,0 +1,1 @@
+"""`exec` and `wait` for a model."""

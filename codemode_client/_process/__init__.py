@@ -1,0 +1,1 @@
+"""A host process: spawned, written to, reaped."""

@@ -1,0 +1,1 @@
+"""Sessions on a host process: the core of the client."""

@@ -1,0 +1,1 @@
+"""Python functions and ready-made tools, and how scripts reach them."""

@@ -1,0 +1,180 @@
+"""An MCP server as a child process: its pipes, what it complains of, and its end.
+
+The SDK has a transport of this kind. This one also keeps the last lines of standard error and the exit status, which
+is what a user needs when a server does not start, and it ends processes that a server leaves behind in its group.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import anyio
+from anyio.abc import AsyncResource, ByteReceiveStream, ByteSendStream, Process
+from mcp.client.stdio import get_default_environment
+from mcp.shared.message import SessionMessage
+
+from codemode_client.mcp._config import StdioServer
+from codemode_client.mcp._wire import (
+    Incoming,
+    Lines,
+    MessageTooLongError,
+    TransportStreams,
+    read_messages,
+    write_messages,
+)
+from codemode_protocol.errors import describe_exit_status
+
+logger = logging.getLogger("codemode_client.mcp")
+
+EXIT_SECONDS = 2.0
+"""How long a server has to end by itself once its standard input is closed, before its group is told to (SIGTERM)."""
+
+TERMINATION_SECONDS = 2.0
+"""How long its group then has before it is killed."""
+
+_KILL_SECONDS = 2.0
+_DRAIN_SECONDS = 0.5
+_POLL_SECONDS = 0.01
+
+COMPLAINT_LINES = 20
+"""How many of the last lines on standard error are kept for errors."""
+
+_COMPLAINT_CHARACTERS = 500
+_COMPLAINT_BYTES = 64 * 1024
+
+
+class ServerProcess:
+    """One process of a server. `streams()` runs it."""
+
+    def __init__(self, name: str, server: StdioServer) -> None:
+        self._name = name
+        self._server = server
+        self._complaints: deque[str] = deque(maxlen=COMPLAINT_LINES)
+        self.exit_status: int | None = None
+        self.offence: str | None = None
+        """What it did that its messages were not read any further for."""
+
+    @property
+    def stderr(self) -> str:
+        """The last lines that the server wrote to standard error."""
+        return "\n".join(self._complaints)
+
+    @property
+    def ending(self) -> str | None:
+        """How the process ended, in words; None when it has not, or was made to."""
+        return None if self.exit_status is None else describe_exit_status(self.exit_status)
+
+    @asynccontextmanager
+    async def streams(self) -> AsyncIterator[TransportStreams]:
+        """Start the server; at the end of the block it, and all of its process group, is gone.
+
+        Raises OSError when it cannot be started.
+        """
+        process = await anyio.open_process(
+            [self._server.command, *self._server.args],
+            env=get_default_environment() | self._server.env,
+            cwd=self._server.cwd,
+            start_new_session=True,
+        )
+        # No await from here to the try: a cancellation in between would leave the process to itself.
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        incoming, read = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+        write, outgoing = anyio.create_memory_object_stream[SessionMessage](0)
+        silent = anyio.Event()
+        async with anyio.create_task_group() as group:
+            try:
+                group.start_soon(self._listen, process.stdout, incoming)
+                group.start_soon(self._read_complaints, process.stderr, silent)
+                group.start_soon(write_messages, outgoing, process.stdin.send)
+                yield read, write
+            finally:
+                with anyio.CancelScope(shield=True):
+                    read.close()
+                    write.close()
+                    await self._end(process, process.stdin)
+                    with anyio.move_on_after(_DRAIN_SECONDS):
+                        await silent.wait()
+                    group.cancel_scope.cancel()
+                    for stream in (process.stdout, process.stderr):
+                        await _close(stream)
+
+    async def _listen(self, stdout: ByteReceiveStream, incoming: Incoming) -> None:
+        try:
+            await read_messages(f"MCP server {self._name}", stdout, incoming)
+        except MessageTooLongError as error:
+            self.offence = str(error)
+            self._complain(f"it {error}")
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            pass  # closed below
+
+    async def _read_complaints(self, stderr: ByteReceiveStream, silent: anyio.Event) -> None:
+        lines = Lines(_COMPLAINT_BYTES)
+        try:
+            async for piece in stderr:
+                try:
+                    complete = lines.feed(piece)
+                except MessageTooLongError:
+                    lines, complete = Lines(_COMPLAINT_BYTES), [piece]
+                for line in complete:
+                    self._complain(line.decode("utf-8", "replace").rstrip())
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            pass  # closed above
+        finally:
+            silent.set()
+
+    def _complain(self, line: str) -> None:
+        if line:
+            line = line[:_COMPLAINT_CHARACTERS]
+            self._complaints.append(line)
+            logger.info("%s: %s", self._name, line)
+
+    async def _end(self, process: Process, stdin: ByteSendStream) -> None:
+        """Have the server end by itself, then end what is left of its group."""
+        await _close(stdin)
+        if await _exited(process, EXIT_SECONDS):
+            self.exit_status = process.returncode
+        # The group's id is the server's process id, also when that process is gone: it cannot be given to another
+        # process as long as anybody is left in the group.
+        if not _signal_group(process.pid, signal.SIGTERM):
+            return
+        with anyio.move_on_after(TERMINATION_SECONDS):
+            while _signal_group(process.pid, 0):
+                _ = process.returncode  # asking for it reaps
+                await anyio.sleep(_POLL_SECONDS)
+            return
+        _signal_group(process.pid, signal.SIGKILL)
+        if not await _exited(process, _KILL_SECONDS):
+            logger.warning("MCP server %s (process %d) cannot be killed", self._name, process.pid)
+
+
+async def _exited(process: Process, seconds: float) -> bool:
+    """Whether a process ends in time. (`wait` also waits for its pipes under asyncio, which its children may hold.)"""
+    deadline = anyio.current_time() + seconds
+    while process.returncode is None:
+        if anyio.current_time() >= deadline:
+            return False
+        await anyio.sleep(_POLL_SECONDS)
+    return True
+
+
+def _signal_group(group: int, number: int) -> bool:
+    """Signal a process group; whether there was anybody in it."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody is there who is not ours
+    return True
+
+
+async def _close(stream: AsyncResource) -> None:
+    with suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
+        await stream.aclose()

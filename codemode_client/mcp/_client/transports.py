@@ -1,0 +1,93 @@
+"""How a server is reached: its process, or HTTP. Each is a transport of the SDK's, an async context manager."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+import httpx2
+from mcp.client import Transport
+from mcp.client.sse import sse_client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.message import SessionMessage
+
+from codemode_client.mcp._config import HttpServer
+from codemode_client.mcp._wire import MAX_MESSAGE_BYTES
+
+CONNECT_SECONDS = 30.0
+"""How long HTTP may take to connect, and to send. An answer has no limit here: a tool may take its time."""
+
+Opened = AbstractAsyncContextManager[tuple[Any, Any]]
+
+
+def _http_client(
+    headers: dict[str, str] | None = None, timeout: httpx2.Timeout | None = None, auth: httpx2.Auth | None = None
+) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(headers=headers, timeout=httpx2.Timeout(CONNECT_SECONDS, read=None), auth=auth)
+
+
+@asynccontextmanager
+async def http_streams(server: HttpServer) -> AsyncIterator[tuple[Any, Any]]:
+    """A connection by HTTP."""
+    if server.transport == "sse":
+        async with sse_client(server.url, server.headers, httpx_client_factory=_http_client) as streams:
+            yield streams
+    else:
+        async with (
+            _http_client(server.headers) as client,
+            streamable_http_client(server.url, http_client=client, max_sse_event_size=MAX_MESSAGE_BYTES) as streams,
+        ):
+            yield streams
+
+
+class _Watched:
+    """A stream of what a server says that tells when it says no more. (The SDK tells nobody but running calls.)"""
+
+    def __init__(self, stream: Any, ended: Callable[[], None]) -> None:
+        self._stream = stream
+        self._ended = ended
+
+    @property
+    def last_context(self) -> Any:
+        return getattr(self._stream, "last_context", None)
+
+    async def receive(self) -> SessionMessage | Exception:
+        try:
+            return await self._stream.receive()  # type: ignore[no-any-return]
+        except (anyio.EndOfStream, anyio.ClosedResourceError):
+            self._ended()
+            raise
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SessionMessage | Exception:
+        try:
+            return await self.receive()
+        except anyio.EndOfStream:
+            raise StopAsyncIteration from None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+@asynccontextmanager
+async def _watching(transport: Opened, ended: Callable[[], None]) -> AsyncIterator[tuple[Any, Any]]:
+    async with transport as (read, write):
+        yield _Watched(read, ended), write
+
+
+def watched(transport: Opened, ended: Callable[[], None]) -> Transport:
+    """The same transport; `ended` is called when the server says no more."""
+    return _watching(transport, ended)
