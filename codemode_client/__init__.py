@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from codemode_client._model.definitions import ModelToolDefinition
     from codemode_client._model.output import ModelOutput
     from codemode_client._model.tools import ModelTools
-    from codemode_client._session.cells import HostStartedCell as StartedCell
+    from codemode_client._session.cells import StartedCell
     from codemode_client._session.provider import CodeModeProvider
     from codemode_client._session.session import Session
     from codemode_client._tools.toolbox import Tool, Toolbox
@@ -36,7 +36,7 @@ _HOMES = {
     "ModelToolDefinition": "_model.definitions:ModelToolDefinition",
     "ModelTools": "_model.tools:ModelTools",
     "Session": "_session.session:Session",
-    "StartedCell": "_session.cells:HostStartedCell",
+    "StartedCell": "_session.cells:StartedCell",
     "Tool": "_tools.toolbox:Tool",
     "ToolError": "_tools.toolbox:ToolError",
     "Toolbox": "_tools.toolbox:Toolbox",

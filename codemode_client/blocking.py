@@ -1,44 +1,36 @@
 """The client as plain calls: the names of `codemode_client`, each with the same rules and errors.
 
-Sessions live on trio in a background thread (`codemode_client.portal`), and any number of threads may use one
-provider and its sessions at once. Tools that are plain functions run in worker threads, async ones on the
-background thread's trio loop, `on_notify` and `on_cell_closed` there, too; all in the context of the code that
-opened the session.
+The client runs on an asyncio loop in a background thread, and any number of threads may use one provider and its
+sessions at once. Tools that are plain functions run in worker threads; async ones, `on_notify` and `on_cell_closed` on
+the background loop, where asyncio and the libraries for it work; all in the context of the code that opened the
+session.
 
-A call is a cancellation's equal when an exception leaves it early, as KeyboardInterrupt does after Ctrl-C: a cell
-that nobody has is terminated, and what a wait had taken is kept for the next. In an event loop these calls work,
-but nothing else runs there meanwhile: `codemode_client` and `codemode_client.aio` are for that.
+A call that an exception leaves early, as KeyboardInterrupt does after Ctrl-C, is cancelled: a cell that nobody has is
+terminated, and what a wait had taken is kept for the next. In an event loop these calls work, but nothing else runs
+there meanwhile: `codemode_client` is for that.
 """
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import fields
 from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from msgspec import Raw
-
+from codemode_client._blocking.thread import BackgroundLoop
 from codemode_client._model.definitions import ModelToolDefinition, Until
 from codemode_client._model.output import ModelOutput
 from codemode_client._model.tools import DEFAULT_MAX_WAIT_MS, HasDefinitions
-from codemode_client._model.tools import ModelTools as NativeModelTools
-from codemode_client._session.cells import HostStartedCell
-from codemode_client._session.session import Session as NativeSession
+from codemode_client._model.tools import ModelTools as AsyncModelTools
+from codemode_client._session.cells import StartedCell as AsyncStartedCell
+from codemode_client._session.options import ProviderOptions
+from codemode_client._session.provider import CodeModeProvider as AsyncProvider
+from codemode_client._session.session import Session as AsyncSession
 from codemode_client._tools.toolbox import Toolbox
-from codemode_client.portal import (
-    Call,
-    DelegateContext,
-    Portal,
-    PortalProvider,
-    keep_initial_response,
-    keep_outcome,
-    shut_down_unowned,
-)
-from codemode_protocol.errors import CodeModeError, ProviderClosedError, SessionClosedError
+from codemode_client.counters import Counters
+from codemode_protocol.errors import ProviderClosedError, SessionClosedError
 from codemode_protocol.session import Delegate
 from codemode_protocol.values import (
     DEFAULT_MAX_OUTPUT_TOKENS,
@@ -49,7 +41,6 @@ from codemode_protocol.values import (
     RuntimeResponse,
     Terminated,
     ToolDefinition,
-    ToolInvocation,
     WaitRequest,
 )
 
@@ -57,144 +48,173 @@ __all__ = ["CodeModeProvider", "ModelTools", "Session", "StartedCell", "Toolbox"
 
 T = TypeVar("T")
 
-ABANDONED_SECONDS = 5.0
-"""How long the end of a call that was given up is waited for. It comes at once, unless something is broken."""
 
-
-class CodeModeProvider(PortalProvider):
+class CodeModeProvider(ProviderOptions):
     """Opens sessions on a host process of its own; see `codemode_client.CodeModeProvider`.
 
-    A context manager, and it must be entered. Leaving it ends the host and the background thread and waits for
-    both, and so for tools that still run; Ctrl-C then stops the waiting. A program that ends without leaving it
-    takes the host with it.
+    A context manager, and it must be entered. Leaving it ends the host and the background thread and waits for both,
+    and so for tools that still run; Ctrl-C then stops the waiting. A program that ends without leaving it takes the
+    host with it.
     """
 
-    _entering = "with"
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        options = {field.name: getattr(self, field.name) for field in fields(ProviderOptions)}
+        self._provider = AsyncProvider(**options)
+        self._background: BackgroundLoop | None = None
+
+    @property
+    def closed(self) -> bool:
+        """Closing has begun: nothing new is started."""
+        return self._provider.closed
+
+    @property
+    def counters(self) -> Counters:
+        """How often things have happened so far. May be read at any time, by any thread, and after the end."""
+        return self._provider.counters
+
+    @property
+    def host_pid(self) -> int | None:
+        """The id of the host process; None while there is none that is used."""
+        return self._provider.host_pid
 
     def __enter__(self) -> Self:
-        self._start(lambda: None)
+        if self._background is not None:
+            raise RuntimeError("a provider is entered only once")
+        self._background = BackgroundLoop(self._provider)
         return self
 
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        portal = self._started()
-        portal.check()
-        portal.stop()
-        portal.join()
+        background = self._entered()
+        background.check()
+        background.stop()
+        background.join()
 
     def open_session(self, delegate: Delegate, session_id: str | None = None) -> Session:
-        """Open a session whose cells reach `delegate`."""
-        portal = self._started()
-        in_context = _InContext(delegate, DelegateContext(self._native))
-        native = _call(
-            portal,
-            partial(self._native.open_session, in_context, session_id),
-            ProviderClosedError,
-            partial(shut_down_unowned, portal),
-        )
-        return Session(portal, native)
+        """Open a session; see `codemode_client.CodeModeProvider.open_session`."""
+        background = self._entered()
+
+        def shut_down(session: AsyncSession) -> None:
+            background.start_soon(session.shutdown)
+
+        function = partial(self._provider.open_session, delegate, session_id)
+        return Session(background, background.call(function, ProviderClosedError, shut_down))
 
     @contextmanager
     def session(self, delegate: Delegate, session_id: str | None = None) -> Iterator[Session]:
-        """A session that is shut down at the end of the block."""
+        """Open a session that is shut down at the end of the block."""
         with self.open_session(delegate, session_id) as session:
             yield session
 
     def aclose(self) -> None:
         """End the host, and with it every session; see `codemode_client.CodeModeProvider.aclose`."""
-        if self._unused():
+        if self._background is None:
+            self._provider.closed = True
             return
-        with contextlib.suppress(ProviderClosedError):
-            _call(self._started(), self._native.aclose, ProviderClosedError)
+        with suppress(ProviderClosedError):
+            self._background.call(self._provider.aclose, ProviderClosedError)
+
+    def _entered(self) -> BackgroundLoop:
+        if self._background is None:
+            if self.closed:
+                raise ProviderClosedError
+            raise RuntimeError("use the provider as a context manager: `with CodeModeProvider() as provider`")
+        return self._background
 
 
 class Session:
     """Cells that share stored values; see `codemode_client.Session`. Made by `CodeModeProvider.open_session`."""
 
-    def __init__(self, portal: Portal, native: NativeSession) -> None:
-        self._portal = portal
-        self._native = native
-        self.session_id = native.session_id
+    def __init__(self, background: BackgroundLoop, session: AsyncSession) -> None:
+        self._background = background
+        self._session = session
+        self.session_id = session.session_id
 
     @property
     def generation(self) -> int:
         """The number of the host that the session is bound to; once that is lost, of the one it will be bound to."""
-        return self._native.generation
+        return self._session.generation
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.shutdown()
 
-    def execute(self, request: ExecuteRequest) -> StartedCell:
+    def execute(
+        self,
+        source: str | ExecuteRequest,
+        tools: Iterable[ToolDefinition] | None = None,
+        *,
+        yield_time_ms: int | None = None,
+        max_output_tokens: int | None = None,
+        tool_call_id: str = "execute",
+    ) -> StartedCell:
         """Start a cell; see `codemode_client.Session.execute`."""
-        return StartedCell(self, self._call(partial(self._native.execute, request), lambda cell: cell.abandon()))
+        function = partial(
+            self._session.execute,
+            source,
+            tools,
+            yield_time_ms=yield_time_ms,
+            max_output_tokens=max_output_tokens,
+            tool_call_id=tool_call_id,
+        )
+        return StartedCell(self, self._call(function, AsyncStartedCell.abandon))
 
     def wait(self, request: WaitRequest) -> Outcome:
         """Observe a cell; see `codemode_client.Session.wait`."""
-        return self._observe(partial(self._native.wait, request))
+        return self._call(partial(self._session.wait, request), self._session.keep)
 
     def terminate(self, cell_id: str) -> Outcome:
         """Stop a cell and take its last output; see `codemode_client.Session.terminate`."""
-        return self._observe(partial(self._native.terminate, cell_id))
+        return self._call(partial(self._session.terminate, cell_id), self._session.keep)
 
     def shutdown(self) -> None:
         """Stop every cell and close the session; see `codemode_client.Session.shutdown`."""
-        with contextlib.suppress(SessionClosedError):
-            self._call(self._native.shutdown)
+        with suppress(SessionClosedError):
+            self._call(self._session.shutdown)
 
     def run(
-        self,
-        source: str,
-        tools: Iterable[ToolDefinition] = (),
-        *,
-        tool_call_id: str = "run",
+        self, source: str, tools: Iterable[ToolDefinition] | None = None, *, tool_call_id: str = "run"
     ) -> Result | Terminated:
         """Run a script to its end; see `codemode_client.Session.run`."""
-        return self._call(partial(self._native.run, source, list(tools), tool_call_id=tool_call_id))
+        return self._call(partial(self._session.run, source, tools, tool_call_id=tool_call_id))
 
-    def _observe(self, function: Callable[[], Awaitable[Outcome]]) -> Outcome:
-        return self._call(function, lambda outcome: keep_outcome(self._native, outcome))
-
-    def _call(self, function: Callable[[], Awaitable[T]], give_back: Callable[[T], object] | None = None) -> T:
-        return _call(self._portal, function, lambda: SessionClosedError(self.session_id), give_back)
+    def _call(
+        self, function: Callable[[], Coroutine[Any, Any, T]], give_back: Callable[[T], object] | None = None
+    ) -> T:
+        return self._background.call(function, partial(SessionClosedError, self.session_id), give_back)
 
 
 class StartedCell:
     """A cell that runs; see `codemode_client.StartedCell`."""
 
-    __slots__ = ("_native", "_response", "_session", "cell_id")
+    __slots__ = ("_cell", "_response", "_session", "cell_id")
 
-    def __init__(self, session: Session, native: HostStartedCell) -> None:
+    def __init__(self, session: Session, cell: AsyncStartedCell) -> None:
         self._session = session
-        self._native = native
+        self._cell = cell
         self._response: RuntimeResponse | None = None
-        self.cell_id: str = native.cell_id
+        self.cell_id: str = cell.cell_id
         """The public id, for `wait` and `terminate`."""
 
     def initial_response(self) -> RuntimeResponse:
         """Wait for the first answer about the cell; see `codemode_client.StartedCell.initial_response`."""
         if self._response is None:
-            self._response = self._session._call(self._native.initial_response, self._keep)
+            self._response = self._session._call(self._cell.initial_response, self._keep)
         return self._response
 
     def abandon(self) -> None:
         """Give the cell up: it is terminated if it still runs, and what it wrote is dropped. Does not wait."""
-        self._session._portal.post(self._native.abandon)
+        self._session._background.post(self._cell.abandon)
 
     def _keep(self, response: RuntimeResponse) -> None:
-        if self._response is None:  # nobody else has had it
-            keep_initial_response(self._native, response)
+        if self._response is None:  # no other caller has had it
+            self._cell.keep_initial_response()
 
 
 class ModelTools:
@@ -213,8 +233,8 @@ class ModelTools:
     ) -> None:
         self._session = session
         self._exec_name = exec_name
-        self._native = NativeModelTools(
-            session._native,
+        self._tools = AsyncModelTools(
+            session._session,
             tools,
             exec_name=exec_name,
             wait_name=wait_name,
@@ -226,16 +246,16 @@ class ModelTools:
     @property
     def definitions(self) -> list[ModelToolDefinition]:
         """`exec`, which describes the nested tools, and `wait`."""
-        return self._native.definitions
+        return self._tools.definitions
 
     def call(self, name: str, arguments: str | Mapping[str, object], *, call_id: str | None = None) -> ModelOutput:
         """Do what a model asked for; see `codemode_client.ModelTools.call`."""
-        give_back = self._stop if name == self._exec_name else None
-        return self._session._call(partial(self._native.call, name, arguments, call_id=call_id), give_back)
+        function = partial(self._tools.call, name, arguments, call_id=call_id)
+        return self._session._call(function, self._stop if name == self._exec_name else None)
 
     def exec(self, source: str, *, call_id: str | None = None) -> ModelOutput:
         """Run a script; see `codemode_client.ModelTools.exec`."""
-        return self._session._call(partial(self._native.exec, source, call_id=call_id), self._stop)
+        return self._session._call(partial(self._tools.exec, source, call_id=call_id), self._stop)
 
     def wait(
         self,
@@ -247,64 +267,17 @@ class ModelTools:
         until: Until = "yield",
     ) -> ModelOutput:
         """Observe a running cell, or stop it; see `codemode_client.ModelTools.wait`."""
-        return self._session._call(
-            partial(
-                self._native.wait,
-                cell_id,
-                yield_time_ms=yield_time_ms,
-                max_tokens=max_tokens,
-                terminate=terminate,
-                until=until,
-            )
+        function = partial(
+            self._tools.wait,
+            cell_id,
+            yield_time_ms=yield_time_ms,
+            max_tokens=max_tokens,
+            terminate=terminate,
+            until=until,
         )
+        return self._session._call(function)
 
     def _stop(self, output: ModelOutput) -> None:
         """Stop the script of an `exec` that was interrupted: nobody knows its cell's id."""
         if output.status == "running" and output.cell_id is not None:
-            self._session._portal.start_soon(partial(self._native.wait, output.cell_id, terminate=True))
-
-
-class _InContext:
-    """A delegate that is called in the context of the code that opened its session."""
-
-    def __init__(self, delegate: Delegate, context: DelegateContext) -> None:
-        self._delegate = delegate
-        self._context = context
-
-    async def invoke_tool(self, invocation: ToolInvocation) -> Raw:
-        self._enter()
-        return await self._delegate.invoke_tool(invocation)
-
-    async def notify(self, call_id: str, cell_id: str, text: str) -> None:
-        self._enter()
-        await self._delegate.notify(call_id, cell_id, text)
-
-    def cell_closed(self, cell_id: str) -> None:
-        self._context.for_call().run(self._delegate.cell_closed, cell_id)
-
-    def _enter(self) -> None:
-        # Each call is a task with a context of its own, which may be written to.
-        for variable, value in self._context.for_call().items():
-            variable.set(value)
-
-
-def _call(
-    portal: Portal,
-    function: Callable[[], Awaitable[T]],
-    closed: Callable[[], CodeModeError],
-    give_back: Callable[[T], object] | None = None,
-) -> T:
-    """Make a call on the portal and wait for it; give it up when an exception comes first, Ctrl-C's say."""
-    portal.check()
-    ended = threading.Lock()
-    ended.acquire()
-    call = Call(portal, function, ended.release, closed, give_back)
-    try:
-        portal.submit(call)
-        ended.acquire()
-    except BaseException:
-        if call.disown():
-            # Limited, for the interruption may have come before the call was under way.
-            ended.acquire(timeout=ABANDONED_SECONDS)
-        raise
-    return call.result()
+            self._session._background.start_soon(partial(self._tools.wait, output.cell_id, terminate=True))

@@ -9,8 +9,6 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from codemode_client._session.cells import HostStartedCell
-
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -41,9 +39,6 @@ autodoc_default_options = {"members": True}
 autodoc_inherit_docstrings = False
 # A default's name says more than its value.
 autodoc_preserve_defaults = True
-
-# Hints show it by the name under which it is exported.
-HostStartedCell.__name__ = HostStartedCell.__qualname__ = "StartedCell"
 
 NAME = re.compile(r"[A-Za-z_][\w.]*")
 MARKUP = re.compile(r"([\\*_|<>])")

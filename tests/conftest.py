@@ -1,13 +1,14 @@
-"""What every test shares: async tests run under trio, nothing is left behind, how much Hypothesis tries.
+"""What every test shares: how async tests run, nothing is left behind, how much Hypothesis tries.
 
-Async tests are plain `async def test_…` functions. Each runs in a `trio.run` of its own with strict exception
-groups, and fails after 60 seconds (`@pytest.mark.time_limit(seconds)` says otherwise). Fixtures are
-synchronous; what needs a running loop is an async context manager in the test. The fixture `autojump_clock`
-gives the test a virtual clock.
+Async tests are plain `async def test_…` functions. Each runs in a run of its own, and fails after 60 seconds
+(`@pytest.mark.time_limit(seconds)` says otherwise). Those of the client run on each of `LOOPS`, or on those that
+`@pytest.mark.loops("trio", …)` names; all others on trio. Fixtures are synchronous; what needs a running loop is an
+async context manager in the test. The fixture `autojump_clock` gives the test a virtual clock, on trio.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import gc
 import inspect
@@ -17,6 +18,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import hypothesis
 import pytest
 import trio
@@ -25,6 +27,9 @@ import trio.testing
 
 TESTS = Path(__file__).resolve().parent
 TIME_LIMIT_SECONDS = 60.0
+LOOPS = ("asyncio", "trio")
+# What the client's tests are: these run on every loop.
+ON_EVERY_LOOP = ("client", "e2e/test_client_", "e2e/test_agent_loop")
 # Folders whose tests start processes: each test there must leave descriptors and children as it found them.
 WATCHED = frozenset({"client", "e2e", "host", "interop"})
 # How long exits that are already under way may take to show: closing is not always synchronous.
@@ -60,19 +65,41 @@ def autojump_clock() -> trio.testing.MockClock:
     return trio.testing.MockClock(autojump_threshold=0)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if not _is_async(metafunc.function):
+        return
+    marker = metafunc.definition.get_closest_marker("loops")
+    if marker is not None:
+        loops = marker.args
+    else:
+        name = metafunc.definition.path.relative_to(TESTS).as_posix()
+        virtual_time = "autojump_clock" in metafunc.fixturenames
+        loops = LOOPS if name.startswith(ON_EVERY_LOOP) and not virtual_time else ("trio",)
+    if loops != ("trio",):
+        metafunc.fixturenames.append("loop")
+        metafunc.parametrize("loop", loops)
+
+
+def _is_async(function: Any) -> bool:
+    handle = getattr(function, "hypothesis", None)
+    return inspect.iscoroutinefunction(function if handle is None else handle.inner_test)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     function = pyfuncitem.obj
     limit = _time_limit(pyfuncitem)
+    callspec = getattr(pyfuncitem, "callspec", None)
+    loop = callspec.params.get("loop", "trio") if callspec is not None else "trio"
     handle = getattr(function, "hypothesis", None)
     if handle is not None and inspect.iscoroutinefunction(handle.inner_test):
         # Hypothesis calls the inner test once for each example: each is a run of its own.
-        handle.inner_test = _synchronous(handle.inner_test, limit)
+        handle.inner_test = _synchronous(handle.inner_test, limit, loop)
         return None
     if not inspect.iscoroutinefunction(function):
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(function).parameters}
-    _synchronous(function, limit)(**arguments)
+    _synchronous(function, limit, loop)(**arguments)
     return True
 
 
@@ -81,8 +108,8 @@ def _time_limit(item: pytest.Function) -> float:
     return float(marker.args[0]) if marker is not None else TIME_LIMIT_SECONDS
 
 
-def _synchronous(function: Callable[..., Coroutine[Any, Any, None]], limit: float) -> Callable[..., None]:
-    """The async test as a function that runs it. A clock among its arguments becomes the clock of the run."""
+def _synchronous(function: Callable[..., Coroutine[Any, Any, None]], limit: float, loop: str) -> Callable[..., None]:
+    """The async test as a function that runs it on a loop. A clock among its arguments becomes the clock of the run."""
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> None:
@@ -94,7 +121,7 @@ def _synchronous(function: Callable[..., Coroutine[Any, Any, None]], limit: floa
                 # Virtual time says nothing about how long a test takes.
                 await function(*args, **kwargs)
                 return
-            with trio.move_on_after(limit) as scope:
+            with anyio.move_on_after(limit) as scope:
                 try:
                     await function(*args, **kwargs)
                 except BaseException as error:
@@ -106,7 +133,10 @@ def _synchronous(function: Callable[..., Coroutine[Any, Any, None]], limit: floa
 
         clocks = [value for value in (*args, *kwargs.values()) if isinstance(value, trio.abc.Clock)]
         clock = clocks[0] if clocks else None
-        trio.run(limited, clock=clock, strict_exception_groups=True)
+        if loop == "trio":
+            trio.run(limited, clock=clock, strict_exception_groups=True)
+        else:
+            asyncio.run(limited())
 
     return run
 

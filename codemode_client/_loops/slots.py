@@ -1,9 +1,9 @@
-"""One value that comes later, and the tasks that wait for it.
+"""One value that comes later, and the tasks that wait for it: where an answer passes to its caller.
 
-This is where ownership of an answer passes to a caller. A task that is woken with a value has it: trio does
-not cancel a task between its wake-up and its next checkpoint, and `get` has none after waking. A task that
-is cancelled instead has nothing, and `abandoned` is called at that very moment, in the same synchronous
-step, if nobody else waits. So at each moment an answer belongs either to a caller or to the connection.
+At each moment an answer belongs either to a caller or to the connection. A caller has it when its task runs again with
+the value. If the last task that waits is cancelled without it, `abandoned` is called in the same step as the
+cancelling, so that whatever is called next comes after it. On asyncio a task can also be cancelled after it was woken
+and before it runs: then `abandoned` is called when it runs, and although the slot is `done` the value was not taken.
 """
 
 from __future__ import annotations
@@ -11,62 +11,119 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-import trio
-from trio.lowlevel import Abort, Task
+from codemode_client._loops.interface import Loop, Waiter, protect_from_interrupt
 
 T = TypeVar("T")
 
 
 class Slot(Generic[T]):
-    """Empty, then once and for all a value or an error; later settings are ignored, so that the first cause wins."""
+    """Empty, then for good a value or an error. Later settings are ignored, so that the first cause wins."""
 
-    __slots__ = ("_make_error", "_tasks", "_value", "done")
+    __slots__ = ("_loop", "_make_error", "_taken", "_value", "_waiters", "_waiting", "done")
 
-    def __init__(self) -> None:
+    def __init__(self, loop: Loop) -> None:
         self.done = False
+        self._loop = loop
         self._value: T | None = None
         self._make_error: Callable[[], Exception] | None = None
-        self._tasks: list[Task] = []
+        self._waiters: list[Waiter] = []
+        """Tasks that sleep until the slot is done."""
+        self._waiting = 0
+        """Tasks that have asked and have not got the value yet, whether or not they were woken."""
+        self._taken = False
+        """A task has got the value."""
 
     @property
     def awaited(self) -> bool:
-        """Somebody waits for the value now."""
-        return bool(self._tasks)
+        """Whether a task waits for the value."""
+        return self._waiting > 0
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether there is a value."""
+        return self.done and self._make_error is None
 
     def resolve(self, value: T) -> None:
+        """Set the value and wake every task that waits."""
         if not self.done:
             self._value = value
-            self._finish()
+            self._wake()
 
     def fail(self, make_error: Callable[[], Exception]) -> None:
-        """`make_error` is called once for each task that asks, for a traceback belongs to one task alone."""
+        """Set an error. `make_error` is called once for each task that asks: a traceback belongs to one task."""
         if not self.done:
             self._make_error = make_error
-            self._finish()
+            self._wake()
 
-    def _finish(self) -> None:
+    def _wake(self) -> None:
         self.done = True
-        tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            trio.lowlevel.reschedule(task)
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
-    @trio.lowlevel.enable_ki_protection
+    @protect_from_interrupt
     async def get(self, abandoned: Callable[[], None] | None = None) -> T:
-        """Wait for the value. `abandoned` is called if the last task that waits is cancelled before there is one."""
+        """Wait for the value.
+
+        Args:
+            abandoned: Called if the last task that waits is cancelled and no task has got the value.
+
+        Raises:
+            Exception: What `fail` was given.
+        """
         if self.done:
-            # No turn for the other tasks: what was waited for to get here has given them one.
-            await trio.lowlevel.checkpoint_if_cancelled()
+            try:
+                # Every caller has already passed a checkpoint.
+                await self._loop.checkpoint_if_cancelled()
+            except BaseException:
+                self._abandon(abandoned)
+                raise
         else:
-            task = trio.lowlevel.current_task()
-            self._tasks.append(task)
-
-            def abort(_: object) -> Abort:
-                self._tasks.remove(task)
-                if abandoned is not None and not self._tasks:
-                    abandoned()
-                return Abort.SUCCEEDED
-
-            await trio.lowlevel.wait_task_rescheduled(abort)
+            await self._sleep(abandoned)
+        self._taken = True
         if self._make_error is not None:
             raise self._make_error()
         return self._value  # type: ignore[return-value]
+
+    async def _sleep(self, abandoned: Callable[[], None] | None) -> None:
+        def leave() -> None:
+            self._waiting -= 1
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+            self._abandon(abandoned)
+
+        waiter = self._loop.waiter(leave)
+        self._waiters.append(waiter)
+        self._waiting += 1
+        try:
+            await waiter
+        except BaseException:
+            if not waiter.cancelled():  # else it has left already
+                leave()
+            raise
+        self._waiting -= 1
+
+    def _abandon(self, abandoned: Callable[[], None] | None) -> None:
+        if abandoned is not None and not self._waiting and not self._taken:
+            abandoned()
+
+    @protect_from_interrupt
+    async def wait(self, seconds: float) -> bool:
+        """Wait until the slot is done, or for so many seconds; return whether it is done. Takes nothing."""
+        if not self.done and seconds > 0:
+            waiter = self._loop.waiter()
+            self._waiters.append(waiter)
+
+            def give_up() -> None:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+            timer = self._loop.call_later(seconds, give_up)
+            try:
+                await waiter
+            finally:
+                timer.close()
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+        return self.done

@@ -23,7 +23,7 @@ from codemode_client._model.definitions import (
 from codemode_client._model.hints import hint
 from codemode_client._model.output import ModelOutput, ModelStatus, present, refuse
 from codemode_client._model.source_positions import excerpt, locate
-from codemode_client._session.cells import parse_cell_id
+from codemode_client._session.cell_ids import parse_cell_id
 from codemode_protocol.descriptions import exec_description, wait_description
 from codemode_protocol.errors import (
     CodeModeError,

@@ -16,8 +16,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanContext, SpanKind, Status, StatusCode, TracerProvider, set_span_in_context
 from opentelemetry.util.types import Attributes
 
-from codemode_client._observability.observer import plain_tool_name
-from codemode_client._session.cells import CellRecord, parse_cell_id
+from codemode_client._observability.events import CellLabels, plain_tool_name
 from codemode_client.counters import CellEnd
 from codemode_protocol.values import MissingCell, Outcome, Result, Terminated, ToolInvocation
 
@@ -59,8 +58,9 @@ class CellSpan:
         """What links to it."""
         return self._span.get_span_context()
 
-    def cell_started(self, record: CellRecord) -> None:
-        self._span.set_attributes({CELL: record.public_id, GENERATION: record.binding.generation})
+    def cell_started(self, labels: CellLabels) -> None:
+        """Say which cell it is."""
+        self._span.set_attributes({CELL: labels.cell, GENERATION: labels.generation})
 
     def refused(self, error: BaseException) -> None:
         """There will be no cell."""
@@ -82,7 +82,7 @@ class CellSpan:
         self._span.end()
 
     @contextmanager
-    def call(self, record: CellRecord, invocation: ToolInvocation) -> Iterator[None]:
+    def call(self, labels: CellLabels, invocation: ToolInvocation) -> Iterator[None]:
         """A tool call: its span is the current one in the block, so that the tool's own spans are its children."""
         tool = plain_tool_name(invocation.tool_name)
         attributes: Attributes = {
@@ -90,9 +90,9 @@ class CellSpan:
             "gen_ai.tool.name": tool,
             "gen_ai.tool.type": "function",
             "gen_ai.tool.call.id": invocation.runtime_tool_call_id,
-            SESSION: record.binding.session_id,
-            CELL: record.public_id,
-            GENERATION: record.binding.generation,
+            SESSION: labels.session,
+            CELL: labels.cell,
+            GENERATION: labels.generation,
         }
         span = self._tracing.start(f"execute_tool {tool}", attributes, self._context)
         token = contexts.attach(set_span_in_context(span, self._context))
@@ -111,14 +111,12 @@ class ObservationSpan:
 
     __slots__ = ("_span",)
 
-    def __init__(self, tracing: Tracing, name: str, session_id: str, cell_id: str) -> None:
-        generation, _ = parse_cell_id(cell_id)
+    def __init__(self, tracing: Tracing, name: str, session_id: str, cell_id: str, generation: int) -> None:
         self._span = tracing.start(name, {SESSION: session_id, CELL: cell_id, GENERATION: generation})
 
-    def bound(self, cell: CellRecord | None) -> None:
-        """The cell is on this session's present host, if it is known at all."""
-        if cell is not None and cell.span is not None:
-            self._span.add_link(cell.span.context)
+    def link(self, cell: CellSpan) -> None:
+        """Link to the span of the cell that is observed."""
+        self._span.add_link(cell.context)
 
     def answered(self, outcome: Outcome) -> None:
         self._span.set_attribute(OUTCOME, _name_of(outcome))
@@ -146,8 +144,9 @@ class Tracing:
     def execute(self, session_id: str, request: str) -> CellSpan:
         return CellSpan(self, session_id, request)
 
-    def observe(self, name: str, session_id: str, cell_id: str) -> ObservationSpan:
-        return ObservationSpan(self, name, session_id, cell_id)
+    def observe(self, name: str, session_id: str, cell_id: str, generation: int) -> ObservationSpan:
+        """Begin the span of a wait or a terminate."""
+        return ObservationSpan(self, name, session_id, cell_id, generation)
 
 
 def _fail(span: Span, error: BaseException) -> None:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import IO
 
-import trio
-
-from codemode_client._process.pipes import prepare_pipe
+from codemode_client._loops.interface import Loop, protect_from_interrupt
+from codemode_client._loops.slots import Slot
 from codemode_protocol.errors import HostStartError
-from codemode_protocol.framing import MAX_PAYLOAD_BYTES
 
 STDERR_TAIL_BYTES = 16 * 1024
 """How much of the end of a host's standard error is kept."""
@@ -23,68 +22,82 @@ STDERR_TAIL_LINES = 20
 """How many of its last lines an error carries."""
 
 STDERR_LINE_BYTES = 8 * 1024
-"""Of a line of standard error, so much may be waiting for its end; then it is passed on in pieces."""
+"""A longer line of standard error is passed on in pieces of this size."""
 
 TERMINATE_SECONDS = 1.0
 """How long a host that was sent SIGTERM may take before it is killed."""
 
 KILL_SECONDS = 5.0
-"""How long the kernel may take to end a killed host before it is given up as unkillable."""
+"""How long the kernel may take to end a killed host before the client gives up on it."""
 
 STDERR_SECONDS = 0.25
-"""How long the standard error of an ended host is still read; something else may hold its other end open."""
+"""Grace period to drain the standard error of an ended host; another process may hold its other end open."""
 
+PIPE_BYTES = 1024 * 1024
+"""The size that the pipes to and from a host get where the system allows it: fewer wake-ups for large frames."""
 
-@dataclass(frozen=True)
-class HostOptions:
-    """How to start and to end a host process. Times are seconds."""
-
-    command: Sequence[str]
-    env: Mapping[str, str] | None = None
-    cwd: str | None = None
-    handshake_timeout: float = 10.0
-    shutdown_timeout: float = 10.0
-    close_timeout: float = 2.0
-    max_payload: int = MAX_PAYLOAD_BYTES
+_READ_BYTES = 64 * 1024
 
 
 class Child:
-    """A running host process. `run` must run until the process has been stopped."""
+    """A running host process. Its input and output are the owner's to close; it must be stopped with `stop`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], on_stderr_line: Callable[[int, str], None] | None) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        process: subprocess.Popen[bytes],
+        on_stderr_line: Callable[[int, str], None] | None,
+        on_exit: Callable[[], None] | None,
+    ) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
+        self._loop = loop
         self._process = process
         self.stdin_fd = _take_descriptor(process.stdin)
         self.stdout_fd = _take_descriptor(process.stdout)
         self._stderr_fd = _take_descriptor(process.stderr)
+        prepare_pipe(self.stdin_fd)
+        prepare_pipe(self.stdout_fd)
+        os.set_blocking(self._stderr_fd, False)
         self._stderr = bytearray()
         self._on_stderr_line = on_stderr_line
+        self._on_exit = on_exit
         self._begun_line = b""
-        self._stderr_end = trio.Event()
         self._signalled = False
-        self.exited = trio.Event()
-        """The process has ended; it is reaped by `stop`."""
+        self._stderr_ended: Slot[None] = Slot(loop)
+        self.exited: Slot[None] = Slot(loop)
+        """The process has ended. It is reaped by `stop`."""
+        self._stderr_watch = loop.when_readable(self._stderr_fd, self._read_stderr)
+        self._watch_exit()
 
     @classmethod
     def spawn(
         cls,
+        loop: Loop,
         command: Sequence[str],
         *,
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
         on_stderr_line: Callable[[int, str], None] | None = None,
+        on_exit: Callable[[], None] | None = None,
     ) -> Child:
-        """Start `command`; its input and output are the caller's to close.
+        """Start a host.
 
-        `on_stderr_line` is called with the process's id and each line that it writes to its standard error.
+        The process is made by the thread that runs the loop, which lives as long as the host is wanted: a host may ask
+        the kernel to be told when the thread that made it ends. It gets a session of its own, so that Ctrl-C in a
+        terminal reaches the caller, who ends the host in order, and not the host.
 
-        The process is made by the thread that runs trio, which lives as long as the host is wanted: a host
-        may ask the kernel to be told when the thread that made it ends. It gets a session of its own, so
-        that Ctrl-C in a terminal reaches the caller, who ends the host in order, and not the host.
+        Args:
+            loop: The event loop that runs the caller.
+            command: The program and its arguments.
+            env: The process's environment; None for the caller's own.
+            cwd: The process's working directory; None for the caller's own.
+            on_stderr_line: Called with the process's id and each line that it writes to its standard error.
+            on_exit: Called when the process has ended.
 
-        Raises `HostStartError` when the program cannot be run.
+        Raises:
+            HostStartError: The program cannot be run.
         """
         try:
             process = subprocess.Popen(
@@ -99,14 +112,11 @@ class Child:
             )
         except (OSError, ValueError) as error:
             raise HostStartError(f"the host program {command[0]!r} cannot be run: {error}") from error
-        child = cls(process, on_stderr_line)
-        prepare_pipe(child.stdin_fd)
-        prepare_pipe(child.stdout_fd)
-        os.set_blocking(child._stderr_fd, False)
-        return child
+        return cls(loop, process, on_stderr_line, on_exit)
 
     @property
     def pid(self) -> int:
+        """The process's id."""
         return self._process.pid
 
     @property
@@ -120,76 +130,84 @@ class Child:
         lines = bytes(self._stderr).decode("utf-8", "replace").splitlines()
         return "\n".join(lines[-STDERR_TAIL_LINES:])
 
-    async def run(self) -> None:
-        """Listen to the process until it has ended and nobody writes to its standard error any more."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._read_stderr)
-            await self._wait_for_exit()
-            self.exited.set()
-
+    @protect_from_interrupt
     async def stop(self, grace: float) -> None:
         """End the process and reap it. Its standard input must have been closed, which asks it to end.
 
-        Waits `grace` seconds for it to end by itself, then sends SIGTERM, then SIGKILL, to its whole
-        process group.
+        Args:
+            grace: Seconds for the process to end by itself. Then it is sent SIGTERM and at last SIGKILL, each to its
+                whole process group.
         """
         for seconds, number in ((grace, None), (TERMINATE_SECONDS, signal.SIGTERM), (KILL_SECONDS, signal.SIGKILL)):
             if number is not None:
                 self._signalled = True
                 self._signal_group(number)
-            with trio.move_on_after(seconds):
-                await self.exited.wait()
+            if await self.exited.wait(seconds):
                 break
-        if not self.exited.is_set():
-            return
-        # Whatever it left behind in its group goes with it. The group's number cannot have passed to somebody
-        # else, for the process that it is named after has not been reaped yet.
-        self._signal_group(signal.SIGKILL)
-        self._process.wait()
-        with trio.move_on_after(STDERR_SECONDS):
-            await self._stderr_end.wait()
+        if self.exited.done:
+            # The rest of its group goes with it. The group's number cannot belong to another group yet, for the process
+            # that it is named after has not been reaped.
+            self._signal_group(signal.SIGKILL)
+            self._process.wait()
+            await self._stderr_ended.wait(STDERR_SECONDS)
+        self.ensure_reaped()
 
     def ensure_reaped(self) -> None:
-        """The last resort of whoever could not `stop` it: kill and reap now. Does nothing after `stop`."""
+        """Kill and reap the process now, if it was not stopped, and let go of what belongs to it. Idempotent."""
         if self._process.returncode is None:
             self._signalled = True
             self._signal_group(signal.SIGKILL)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(KILL_SECONDS)
+        self._close_exit_watch()
+        self._end_stderr()
 
     def _signal_group(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
-    async def _wait_for_exit(self) -> None:
+    def _watch_exit(self) -> None:
         try:
             pidfd = os.pidfd_open(self._process.pid)
         except (AttributeError, OSError):  # a system without pidfds
-            await trio.to_thread.run_sync(
-                os.waitid, os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT, abandon_on_cancel=True
-            )
+            threading.Thread(target=self._wait_in_thread, daemon=True).start()
+            self._close_exit_watch: Callable[[], None] = lambda: None
             return
-        try:
-            await trio.lowlevel.wait_readable(pidfd)
-        finally:
-            os.close(pidfd)
+        watch = self._loop.when_readable(pidfd, self._exited)
+        stack = contextlib.ExitStack()
+        stack.callback(os.close, pidfd)
+        stack.callback(watch.close)
+        self._close_exit_watch = stack.close
 
-    async def _read_stderr(self) -> None:
+    def _wait_in_thread(self) -> None:
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        self._loop.call_from_thread(self._exited)
+
+    def _exited(self) -> None:
+        self._close_exit_watch()
+        if not self.exited.done:
+            self.exited.resolve(None)
+            if self._on_exit is not None:
+                self._on_exit()
+
+    def _read_stderr(self) -> None:
         try:
-            while True:
-                await trio.lowlevel.wait_readable(self._stderr_fd)
-                try:
-                    data = os.read(self._stderr_fd, 65536)
-                except BlockingIOError:
-                    continue
-                if not data:
-                    return
-                self._pass_lines_on(data)
-                self._stderr += data
-                if len(self._stderr) > STDERR_TAIL_BYTES:
-                    del self._stderr[:-STDERR_TAIL_BYTES]
-        finally:
-            self._stderr_end.set()
+            data = os.read(self._stderr_fd, _READ_BYTES)
+        except BlockingIOError:
+            return
+        if not data:
+            self._end_stderr()
+            return
+        self._pass_lines_on(data)
+        self._stderr += data
+        if len(self._stderr) > STDERR_TAIL_BYTES:
+            del self._stderr[:-STDERR_TAIL_BYTES]
+
+    def _end_stderr(self) -> None:
+        if not self._stderr_ended.done:
+            self._stderr_ended.resolve(None)
+            self._stderr_watch.close()
             os.close(self._stderr_fd)
             self._pass_lines_on(b"\n")
 
@@ -207,7 +225,14 @@ class Child:
 
 
 def _take_descriptor(file: IO[bytes]) -> int:
-    """A descriptor of our own for a file object's, which is closed: it must not close the number behind our back."""
+    """Return a descriptor of our own for a file object's, which is closed: it must not close the number later."""
     fd = os.dup(file.fileno())
     file.close()
     return fd
+
+
+def prepare_pipe(fd: int) -> None:
+    """Make a pipe's end non-blocking and its buffer large."""
+    os.set_blocking(fd, False)
+    with contextlib.suppress(OSError, AttributeError):
+        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)

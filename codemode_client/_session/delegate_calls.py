@@ -1,176 +1,213 @@
 """The calls that a host makes on a session's delegate: each a task, answered once, gone with its cell.
 
-What comes of a call that the host has cancelled, or whose cell is closed, is swallowed. `cell_closed` is
-reported after the last of a cell's calls has ended, whatever ended them.
+The outcome of a call that the host has cancelled, or whose cell is closed, is dropped. `cell_closed` is reported after
+the last of a cell's calls has ended, whatever ended them.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
+from functools import partial
+from typing import Protocol
 
 import msgspec
-import trio
 from msgspec import Raw
 
-from codemode_client._session.cells import CellRecord
-from codemode_client.counters import DELEGATE_CALL_LIMIT, FRAME_LIMIT
+from codemode_client._loops.interface import Loop, Task, protect_from_interrupt
+from codemode_client._loops.slots import Slot
+from codemode_client._observability import events
+from codemode_client._session.cells import Cell
+from codemode_client.counters import DELEGATE_CALL_LIMIT, FRAME_LIMIT, Tally
 from codemode_protocol.errors import MessageTooLargeError, ToolError, tool_failure_text
 from codemode_protocol.messages import (
-    DelegateCall,
     DelegateRequest,
     DelegateResponse,
     DelegateValue,
     Failure,
     InvokeTool,
     NotificationDelivered,
+    SendNotification,
     Success,
     ToolResult,
 )
 
-if TYPE_CHECKING:
-    from codemode_client._session.driver import Driver
-
 MAX_DELEGATE_CALLS = 65_536
-"""Calls in flight on one connection. Each one more is answered with an error, unless the host does not even read those
-that there are: then the connection ends.
+"""Calls in flight on one connection. Each one more is answered with an error, unless the host does not even read the
+answers: then the connection ends.
 """
 
 _delivered = Success[DelegateValue](NotificationDelivered())
 _json_text = msgspec.json.Decoder(Raw)
 
+Answer = Success[DelegateValue] | Failure
 
-class DelegateTask:
+
+class AnswerOutlet(Protocol):
+    """Where answers go: the connection to a host. What delegate calls need of it."""
+
+    loop: Loop
+    tally: Tally
+
+    @property
+    def full(self) -> bool:
+        """So much is queued for the host that no more work should be started."""
+        ...
+
+    async def room(self) -> None:
+        """Wait while it is `full`."""
+        ...
+
+    def answer(self, message: DelegateResponse) -> None:
+        """Answer a delegate call, unless the host has taken it back.
+
+        Raises:
+            MessageTooLargeError: The answer does not fit in a frame. It was not sent.
+        """
+        ...
+
+    def fail(self, cause: str, *, way: str | None = None) -> None:
+        """Bring the host to an end, for a fault of its own."""
+        ...
+
+
+class DelegateCall:
     """One call under way."""
 
-    __slots__ = ("call", "cell", "id", "revoked", "scope")
+    __slots__ = ("cell", "id", "over", "request", "started", "task")
 
-    def __init__(self, call_id: int, cell: CellRecord, call: DelegateCall) -> None:
+    def __init__(self, call_id: int, cell: Cell, request: InvokeTool | SendNotification) -> None:
         self.id = call_id
         self.cell = cell
-        self.call = call
-        self.revoked = False
-        """Nobody waits for the answer any more."""
-        self.scope = trio.CancelScope()
+        self.request = request
+        self.task: Task | None = None
+        self.started = False
+        """Its task has come to run."""
+        self.over = False
+        """It was answered, or no answer is wanted any more."""
 
     def revoke(self) -> None:
-        self.revoked = True
-        self.scope.cancel()
+        """End the call: its answer is not wanted any more."""
+        self.over = True
+        # A task that has not come to run ends by itself when it does; asyncio would not even begin it once cancelled.
+        if self.started and self.task is not None:
+            self.task.cancel()
 
 
-class Delegation:
+class DelegateCalls:
     """The delegate calls of one connection."""
 
-    def __init__(self, driver: Driver) -> None:
-        self._driver = driver
-        self._observer = driver.observer
-        self._tasks: dict[int, DelegateTask] = {}
-        self._nursery: trio.Nursery | None = None
+    def __init__(self, outlet: AnswerOutlet) -> None:
+        self._outlet = outlet
+        self._tally = outlet.tally
+        self._pending: dict[int, DelegateCall] = {}
+        """By the host's id, until they are answered or revoked."""
+        self._running = 0
+        """Tasks, those of revoked calls among them."""
+        self._all_ended: Slot[None] | None = None
 
-    def attach(self, nursery: trio.Nursery) -> None:
-        """Say where the calls run."""
-        self._nursery = nursery
-
-    def requested(self, message: DelegateRequest, cell: CellRecord) -> None:
-        """The host makes a call for a live cell."""
-        assert self._nursery is not None
-        if len(self._tasks) >= MAX_DELEGATE_CALLS:
-            self._observer.tally.limit_met(DELEGATE_CALL_LIMIT)
-            if self._driver.full:
-                self._driver.fail("the host does not read the answers to its calls", way="answers_unread")
+    def start(self, message: DelegateRequest, cell: Cell) -> None:
+        """Make a call that the host asks for, for a live cell."""
+        if len(self._pending) >= MAX_DELEGATE_CALLS:
+            self._tally.limit_met(DELEGATE_CALL_LIMIT)
+            if self._outlet.full:
+                self._outlet.fail("the host does not read the answers to its calls", way="answers_unread")
                 return
-            self._driver.answer(
-                DelegateResponse(message.id, Failure(f"more than {MAX_DELEGATE_CALLS} tool calls are in flight"))
-            )
+            failure = Failure(f"more than {MAX_DELEGATE_CALLS} tool calls are in flight")
+            self._outlet.answer(DelegateResponse(message.id, failure))
             return
-        task = DelegateTask(message.id, cell, message.request)
-        self._tasks[message.id] = task
-        cell.tasks.add(task)
-        self._nursery.start_soon(self._run, task)
+        call = DelegateCall(message.id, cell, message.request)
+        self._pending[message.id] = call
+        cell.calls.add(call)
+        self._running += 1
+        call.task = self._outlet.loop.start(partial(self._run, call), cell.home.context)
 
-    def cancelled(self, call_id: int) -> None:
-        """The host takes a call back."""
-        if (task := self._tasks.pop(call_id, None)) is not None:
-            task.revoke()
+    def cancel(self, call_id: int) -> None:
+        """End a call that the host takes back."""
+        if (call := self._pending.pop(call_id, None)) is not None:
+            call.revoke()
 
-    def cell_over(self, cell: CellRecord) -> None:
-        """The cell's host is done with it: end its calls, then report it, once."""
-        if cell.closed:
-            return
-        cell.closed = True
-        if cell.tasks:
-            for task in cell.tasks:
-                self._tasks.pop(task.id, None)
-                task.revoke()
-        else:
-            self._report(cell)
+    async def ended(self) -> None:
+        """Wait until no call runs."""
+        while self._running:
+            self._all_ended = Slot(self._outlet.loop)
+            await self._all_ended.get()
 
-    @trio.lowlevel.enable_ki_protection
-    async def _run(self, task: DelegateTask) -> None:
+    @protect_from_interrupt
+    async def _run(self, call: DelegateCall) -> None:
+        call.started = True
         try:
-            result: Success[DelegateValue] | Failure
-            if task.revoked:  # before it came to run
+            if call.over:
                 return
             try:
-                with task.scope:
-                    result = await self._call(task)
-                    await self._driver.room()
-                    self._answer(task, result)
+                result = await self._call(call)
+                if self._outlet.full:
+                    await self._outlet.room()
+                self._answer(call, result)
             except Exception as error:  # noqa: BLE001 - whatever a delegate raises is that call's error alone
-                self._answer(task, Failure(tool_failure_text(error)))
+                self._answer(call, Failure(tool_failure_text(error)))
+            except BaseException as error:
+                # Without being asked to: a tool that cancelled itself, or that ends the program.
+                what = (
+                    "was cancelled"
+                    if self._outlet.loop.is_cancellation(error)
+                    else f"ended with {type(error).__name__}"
+                )
+                self._answer(call, Failure(f"the tool {what}"))
+                raise
         finally:
-            self._tasks.pop(task.id, None)
-            task.cell.tasks.discard(task)
-            if task.cell.closed and not task.cell.tasks:
-                self._report(task.cell)
+            self._pending.pop(call.id, None)
+            self._running -= 1
+            call.cell.call_ended(call)
+            if not self._running and self._all_ended is not None:
+                self._all_ended.resolve(None)
 
-    async def _call(self, task: DelegateTask) -> Success[DelegateValue]:
-        cell, call, observer = task.cell, task.call, self._observer
-        delegate = cell.binding.delegate
-        if not isinstance(call, InvokeTool):
-            observer.tally.notifications += 1
-            await delegate.notify(call.call_id, cell.public_id, call.text)
+    async def _call(self, call: DelegateCall) -> Success[DelegateValue]:
+        cell, request = call.cell, call.request
+        delegate = cell.home.delegate
+        if not isinstance(request, InvokeTool):
+            self._tally.notifications += 1
+            await delegate.notify(request.call_id, cell.public_id, request.text)
             return _delivered
-        invocation = call.invocation
+        invocation = request.invocation
         if cell.public_id != invocation.cell_id:
             invocation = msgspec.structs.replace(invocation, cell_id=cell.public_id)
-        observer.call_started(cell, invocation)
+        tally, log_all = self._tally, events.tool_log.isEnabledFor(logging.DEBUG)
+        tally.tool_calls += 1
+        if log_all:
+            events.call_started(cell.labels, invocation)
         try:
             if cell.span is None:
                 value = _checked(await delegate.invoke_tool(invocation))
             else:
-                with cell.span.call(cell, invocation):
+                with cell.span.call(cell.labels, invocation):
                     value = _checked(await delegate.invoke_tool(invocation))
         except Exception as error:
-            observer.call_failed(cell, invocation, error)
+            tally.tool_calls_failed += 1
+            events.call_failed(cell.labels, invocation, error)
             raise
         except BaseException:
-            observer.call_cancelled(cell, invocation)
+            tally.tool_calls_cancelled += 1
+            events.call_cancelled(cell.labels, invocation)
             raise
-        observer.call_succeeded(cell, invocation)
+        tally.tool_calls_succeeded += 1
+        if log_all:
+            events.call_succeeded(cell.labels, invocation)
         return Success(ToolResult(value))
 
-    def _answer(self, task: DelegateTask, result: Success[DelegateValue] | Failure) -> None:
-        if task.revoked:
+    def _answer(self, call: DelegateCall, result: Answer) -> None:
+        if call.over:
             return
         try:
-            self._driver.answer(DelegateResponse(task.id, result))
+            self._outlet.answer(DelegateResponse(call.id, result))
         except MessageTooLargeError as error:
-            self._observer.tally.limit_met(FRAME_LIMIT)
-            self._driver.answer(DelegateResponse(task.id, Failure(f"the tool's answer is too large: {error}")))
-        task.revoked = True
-        self._tasks.pop(task.id, None)
-
-    def _report(self, cell: CellRecord) -> None:
-        self._observer.cell_over(cell)
-        try:
-            cell.binding.delegate.cell_closed(cell.public_id)
-        except Exception as error:  # noqa: BLE001 the delegate's own affair
-            self._observer.cell_closed_failed(cell, error)
-        cell.binding.cell_reported(cell)
+            self._tally.limit_met(FRAME_LIMIT)
+            self._outlet.answer(DelegateResponse(call.id, Failure(f"the tool's answer is too large: {error}")))
+        call.over = True
+        self._pending.pop(call.id, None)
 
 
 def _checked(value: Raw) -> Raw:
-    """A delegate's answer, which must be JSON: over a frame that is not a host must end the whole connection."""
+    """Return a delegate's answer, which must be JSON: a frame that is not would end the whole connection."""
     if not isinstance(value, Raw):
         raise TypeError(f"a delegate's invoke_tool gives msgspec.Raw, not {type(value).__name__}")
     try:

@@ -3,158 +3,143 @@
 from __future__ import annotations
 
 import itertools
-import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-import trio
-
-from codemode_client._observability.observer import Observer
-from codemode_client._process.child import HostOptions
+from codemode_client._loops.interface import Loop, protect_from_interrupt
+from codemode_client._loops.running import running_loop
+from codemode_client._observability import events
 from codemode_client._session.driver import Driver
+from codemode_client._session.options import ProviderOptions
 from codemode_client._session.session import Session
-from codemode_client.counters import Counters
+from codemode_client.counters import Counters, Tally
 from codemode_protocol.errors import HostError, HostUnavailableError, ProviderClosedError
-from codemode_protocol.framing import MAX_PAYLOAD_BYTES
 from codemode_protocol.session import Delegate
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import TracerProvider
-
-START_ATTEMPTS = 5
-"""After so many hosts in a row that did not come to answer a request, no other is started."""
-
-FIRST_BACKOFF_SECONDS = 0.1
-"""How long the start after a failed one is put off; doubled for each further one, up to `MAX_BACKOFF_SECONDS`."""
-
-MAX_BACKOFF_SECONDS = 5.0
+    from codemode_client._observability.telemetry import Tracing
 
 
-class CodeModeProvider:
-    """Opens sessions on a host process of its own.
+class CodeModeProvider(ProviderOptions):
+    """Opens sessions on a host process of its own, on asyncio and on trio.
 
-    `command` is the host program and its arguments: a path, `["ssh", "box", "codemode-host"]`, `["docker",
-    "run", "-i", …]`; by default this environment's own host. `env` and `cwd` are the process's. Times are
-    seconds: `handshake_timeout` for the host to answer at all, `shutdown_timeout` for it to close a
-    session, `close_timeout` for it to end once its input is closed, before it is made to. `max_frame_bytes`
-    bounds the payload of a frame, both ways. With a `tracer_provider` of OpenTelemetry's (the extra `otel`)
-    executes, waits and tool calls have spans; None, and nothing of it is even imported.
+    An async context manager, and it must be entered: it runs on the event loop that it is entered on, which alone may
+    use it and all that comes from it. Leaving it ends the host and waits for it, even when cancelled.
 
-    An async context manager, and it must be entered: its tasks live in it. Leaving it ends the host and
-    waits for it, even when cancelled. Only one trio run may use it.
+    Its parameters are those of `ProviderOptions`.
+
+    Raises:
+        ValueError: `command` is not a list.
+        ImportError: `tracer_provider` needs the extra `otel`.
     """
 
-    def __init__(
-        self,
-        command: Sequence[str] | None = None,
-        *,
-        env: Mapping[str, str] | None = None,
-        cwd: str | None = None,
-        handshake_timeout: float = 10.0,
-        shutdown_timeout: float = 10.0,
-        close_timeout: float = 2.0,
-        start_attempts: int = START_ATTEMPTS,
-        first_backoff: float = FIRST_BACKOFF_SECONDS,
-        max_backoff: float = MAX_BACKOFF_SECONDS,
-        max_frame_bytes: int = MAX_PAYLOAD_BYTES,
-        tracer_provider: TracerProvider | None = None,
-    ) -> None:
-        if command is not None and (isinstance(command, str) or not command):
-            raise ValueError("command is a list: the program, then its arguments")
-        self._options = HostOptions(
-            command=tuple(command) if command is not None else (sys.executable, "-m", "codemode_host"),
-            env=env,
-            cwd=cwd,
-            handshake_timeout=handshake_timeout,
-            shutdown_timeout=shutdown_timeout,
-            close_timeout=close_timeout,
-            max_payload=max_frame_bytes,
-        )
-        self.observer = Observer(tracer_provider)
-        """Who is told what happens. For sessions and hosts."""
-        self._start_attempts = start_attempts
-        self._first_backoff = first_backoff
-        self._max_backoff = max_backoff
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.tally = Tally()
+        self.tracing = _tracing(self)
+        self.closed = False
+        """Closing has begun: nothing new is started."""
+        self._loop: Loop | None = None
         self._driver: Driver | None = None
         self._retired: list[Driver] = []
-        """Lost ones whose delegates' calls may still be ending."""
+        """Of lost hosts, whose delegates' calls may still be ending."""
         self._numbers = itertools.count(1)
         self._failures = 0
         self._last_failure: HostError | None = None
         self._start_after = float("-inf")
-        self._nursery_manager: AbstractAsyncContextManager[trio.Nursery] | None = None
-        self._nursery: trio.Nursery | None = None
-        self.closed = False
-        """Closing has begun: nothing new is started."""
 
     @property
     def counters(self) -> Counters:
         """How often things have happened so far. May be read at any time, by any thread, and after the end."""
-        return self.observer.tally.snapshot()
+        return self.tally.snapshot()
+
+    @property
+    def host_pid(self) -> int | None:
+        """The id of the host process; None while there is none that is used."""
+        driver = self._driver
+        return driver.pid if driver is not None and not driver.gone.done else None
+
+    @property
+    def loop(self) -> Loop:
+        """The event loop that the provider was entered on.
+
+        Raises:
+            RuntimeError: It was not entered.
+        """
+        if self._loop is None:
+            raise RuntimeError(
+                "use the provider as an async context manager: `async with CodeModeProvider() as provider`"
+            )
+        return self._loop
 
     async def __aenter__(self) -> Self:
-        if self._nursery_manager is not None:
+        if self._loop is not None:
             raise RuntimeError("a provider is entered only once")
-        self._nursery_manager = trio.open_nursery()
-        self._nursery = await self._nursery_manager.__aenter__()
+        self._loop = running_loop()
+        await self._loop.enter()
         return self
 
     async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        assert self._nursery_manager is not None
-        with trio.CancelScope(shield=True):
-            await self.aclose()
-        # The caller's own exception passes by the nursery, which would wrap it in a group. A cancellation may be the
-        # nursery's own, for a task that crashed, so it goes to the nursery.
-        if isinstance(error, trio.Cancelled) or (
-            isinstance(error, BaseExceptionGroup) and error.subgroup(trio.Cancelled) is not None
-        ):
-            return await self._nursery_manager.__aexit__(kind, error, traceback)
-        await self._nursery_manager.__aexit__(None, None, None)
-        return None
+        await self.loop.shield(self.aclose)
+        return await self.loop.leave(kind, error, traceback)
 
     async def open_session(self, delegate: Delegate, session_id: str | None = None) -> Session:
-        """Open a session whose cells reach `delegate`. `session_id` names it in errors; by default it is a number's.
+        """Open a session whose cells reach `delegate`, in the context of this call.
 
-        Raises `HostStartError`, `HostLostError`, `ProviderClosedError`; `RequestFailedError` when the host
-        refuses it.
+        Args:
+            delegate: A `Toolbox`, or anything with the same three methods.
+            session_id: Its name in errors and logs; by default it is a number's.
+
+        Raises:
+            HostStartError: No host could be started.
+            HostLostError: The host was lost before it answered.
+            RequestFailedError: The host refuses the session.
+            ProviderClosedError: The provider is closed.
         """
         if session_id is not None and not session_id.strip():
             raise ValueError("a session id must not be blank")
+        if self.closed:
+            raise ProviderClosedError
+        self.loop.check()
         session = Session(self, session_id if session_id is not None else f"session-{next(self._numbers)}", delegate)
         await session.open()
         return session
 
     @asynccontextmanager
     async def session(self, delegate: Delegate, session_id: str | None = None) -> AsyncIterator[Session]:
-        """A session that is shut down at the end of the block."""
+        """Open a session that is shut down at the end of the block; see `open_session`."""
         async with await self.open_session(delegate, session_id) as session:
             yield session
 
-    @trio.lowlevel.enable_ki_protection
+    @protect_from_interrupt
     async def aclose(self) -> None:
         """End the host, and with it every session; returns when nothing of them is left.
 
-        Calls under way fail with `SessionClosedError`. May be called again and by many; it goes on when its
-        callers are cancelled.
+        Calls under way fail with `SessionClosedError`. May be called again and by many; it goes on when its callers are
+        cancelled.
         """
         self.closed = True
+        if self._loop is None:
+            return
         drivers = [*self._retired]
         if self._driver is not None:
             self._driver.close()
             drivers.append(self._driver)
-        await trio.lowlevel.checkpoint()
+        await self._loop.checkpoint()
         for driver in drivers:
-            await driver.finished.wait()
+            await driver.finished.get()
+
+    async def host_gone(self) -> None:
+        """Wait until there is no host process. Closing waits for the delegates' calls, too."""
+        if self._driver is not None:
+            await self._driver.gone.get()
 
     async def connect(self) -> Driver:
-        """The one host, started if there is none. For sessions. When it returns, the host can be used at once."""
+        """Return the host, started if there is none. For sessions; when it returns, the host can be used at once."""
         while True:
             if self.closed:
                 raise ProviderClosedError
@@ -165,30 +150,26 @@ class CodeModeProvider:
                 return driver
             elif not driver.lost:
                 await driver.ready.get()
-            elif not driver.gone.is_set():
-                await driver.gone.wait()
+            elif not driver.gone.done:
+                await driver.gone.get()
             else:
                 self._retire(driver)
 
     def _start(self) -> None:
-        if self._nursery is None:
-            raise RuntimeError(
-                "use the provider as an async context manager: `async with CodeModeProvider() as provider`"
-            )
-        if self._failures >= self._start_attempts:
+        if self._failures >= self.start_attempts:
             last = self._last_failure
             assert last is not None
             raise HostUnavailableError(
                 f"the host failed to start {self._failures} times in a row and is not started again; "
                 f"the last time: {last}"
             ) from last
-        driver = self._driver = Driver(self._options, self._start_after, self.observer)
-        self._nursery.start_soon(driver.run)
+        self._driver = Driver(self, self.loop, self.tally, self._start_after)
+        self.loop.start(self._driver.run)
 
     def _retire(self, driver: Driver) -> None:
-        """The host is gone for good: count how it did, and let another take its place."""
+        """Count how a host did that is gone for good, and let another take its place."""
         self._driver = None
-        self._retired = [one for one in [*self._retired, driver] if not one.finished.is_set()]
+        self._retired = [one for one in [*self._retired, driver] if not one.finished.done]
         if driver.proved:
             self._failures = 0
             return
@@ -196,6 +177,18 @@ class CodeModeProvider:
         assert isinstance(error, HostError)
         self._failures += 1
         self._last_failure = error
-        backoff = min(self._first_backoff * 2 ** (self._failures - 1), self._max_backoff)
+        backoff = min(self.first_backoff * 2 ** (self._failures - 1), self.max_backoff)
         self._start_after = driver.gone_at + backoff
-        self.observer.start_failed(self._failures, self._start_attempts, backoff)
+        events.start_failed(self._failures, self.start_attempts, backoff)
+
+
+def _tracing(options: ProviderOptions) -> Tracing | None:
+    if options.tracer_provider is None:
+        return None
+    try:
+        from codemode_client._observability.telemetry import Tracing
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"spans need OpenTelemetry ({error}): pip install 'codemode-host[otel]'", name=error.name
+        ) from error
+    return Tracing(options.tracer_provider)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+import contextvars
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import msgspec
-import trio
 
-from codemode_client._session.cells import HostStartedCell, parse_cell_id
-from codemode_client._session.host_session import Binding
+from codemode_client._loops.interface import Loop, protect_from_interrupt
+from codemode_client._observability import events
+from codemode_client._session.cell_ids import parse_cell_id
+from codemode_client._session.cells import Execution, StartedCell, keep_response, terminate_cell, wait_for_cell
+from codemode_client._session.driver import Driver
+from codemode_client._session.host_session import HostSession, HostSessionState
+from codemode_client.counters import Tally
 from codemode_protocol.errors import ProviderClosedError, SessionClosedError, StaleCellError
 from codemode_protocol.session import Delegate
 from codemode_protocol.values import (
@@ -28,118 +33,159 @@ from codemode_protocol.values import (
 )
 
 if TYPE_CHECKING:
-    from codemode_client._session.provider import CodeModeProvider
+    from codemode_client._observability.telemetry import Tracing
+
+
+class Hosts(Protocol):
+    """Where a session gets its hosts from: its provider, once that is entered."""
+
+    closed: bool
+    tally: Tally
+    tracing: Tracing | None
+
+    @property
+    def loop(self) -> Loop: ...
+
+    async def connect(self) -> Driver:
+        """Return the host, started if there is none."""
+        ...
 
 
 class Session:
     """Cells that share stored values, on whichever host the provider has.
 
-    Made by `CodeModeProvider.open_session`. An async context manager that shuts the session down.
+    Made by `CodeModeProvider.open_session`. An async context manager that shuts the session down. It belongs to the
+    event loop of its provider.
 
-    Every call may raise `HostStartError`, `HostLostError`, `RequestFailedError` and `SessionClosedError`.
-    Nothing is retried: a call that was under way when its host was lost fails, and the next one starts a
-    host. Cells and stored values end with their host.
+    Every call may raise `HostStartError`, `HostLostError`, `RequestFailedError` and `SessionClosedError`. Nothing is
+    retried: a call that was under way when its host was lost fails, and the next one starts a host. Cells and stored
+    values end with their host.
     """
 
-    def __init__(self, provider: CodeModeProvider, session_id: str, delegate: Delegate) -> None:
-        self._provider = provider
+    def __init__(self, hosts: Hosts, session_id: str, delegate: Delegate) -> None:
+        self._hosts = hosts
+        self._loop = hosts.loop
         self._delegate = delegate
-        self._binding: Binding | None = None
-        self._past: list[Binding] = []
-        """Lost ones whose delegates' calls may still be ending."""
+        self._context = contextvars.copy_context()
+        self._current: HostSession | None = None
+        self._past: list[HostSession] = []
+        """On lost hosts, whose delegate's calls may still be ending."""
         self._closed = False
         self.session_id = session_id
 
     @property
     def generation(self) -> int:
         """The number of the host that the session is bound to; once that is lost, of the one it will be bound to."""
-        binding = self._binding
-        if binding is None:
+        current = self._current
+        if current is None:
             return 1
-        over = binding.ready and binding.driver.lost and not binding.driver.closing
-        return binding.generation + (1 if over else 0)
+        over = current.opened.succeeded and current.host.lost and not current.host.closing
+        return current.generation + (1 if over else 0)
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        with trio.CancelScope(shield=True):
-            await self.shutdown()
+        await self._loop.shield(self.shutdown)
 
-    @trio.lowlevel.enable_ki_protection
-    async def execute(self, request: ExecuteRequest) -> HostStartedCell:
+    @protect_from_interrupt
+    async def execute(
+        self,
+        source: str | ExecuteRequest,
+        tools: Iterable[ToolDefinition] | None = None,
+        *,
+        yield_time_ms: int | None = None,
+        max_output_tokens: int | None = None,
+        tool_call_id: str = "execute",
+    ) -> StartedCell:
         """Start a cell. Returns as soon as it has an id.
 
         If the caller is cancelled before it has the cell, the cell is terminated as soon as it starts.
 
-        Raises `RequestTooLargeError` when the request does not fit in a frame, ValueError for numbers that
-        no host takes.
+        Args:
+            source: The script; or a whole request, and then nothing else may be given.
+            tools: What the script may call; by default all that the session's delegate defines, as a `Toolbox` does.
+            yield_time_ms: How long the initial response may take; by default 10,000.
+            max_output_tokens: A hint for whoever shows the output.
+            tool_call_id: What the delegate is told with the script's notifications.
+
+        Raises:
+            RequestTooLargeError: The request does not fit in a frame.
+            ValueError: A number is one that no host takes.
         """
-        tracing = self._provider.observer.tracing
+        if isinstance(source, ExecuteRequest):
+            request = source
+        else:
+            enabled = self._definitions() if tools is None else [*tools]
+            request = ExecuteRequest(tool_call_id, enabled, source, yield_time_ms, max_output_tokens)
+        tracing = self._hosts.tracing
         span = tracing.execute(self.session_id, request.tool_call_id) if tracing is not None else None
         try:
-            starting = (await self._bound()).execute(request, span)
+            execution = Execution(await self._bound(), request, span)
         except BaseException as error:
             if span is not None:
                 span.refused(error)
             raise
-        return await starting.get()
+        return await execution.started.get(execution.give_up)
 
-    @trio.lowlevel.enable_ki_protection
+    @protect_from_interrupt
     async def wait(self, request: WaitRequest) -> Outcome:
         """Observe a cell until it ends, yields, or `yield_time_ms` are over; take what it wrote since the last answer.
 
-        If the caller is cancelled no output is lost: what the observation brings is kept for the next wait,
-        which is held back until that is settled. Raises `StaleCellError` for a cell of another generation.
+        If the caller is cancelled no output is lost: what the observation brings is kept for the next wait, which is
+        held back until that is settled.
+
+        Raises:
+            StaleCellError: The cell is of another generation.
         """
         return await self._observe(
-            "wait", request.cell_id, lambda binding, host_id: binding.wait(host_id, request.yield_time_ms)
+            "wait", request.cell_id, lambda home, host_id: wait_for_cell(home, host_id, request.yield_time_ms)
         )
 
-    @trio.lowlevel.enable_ki_protection
+    @protect_from_interrupt
     async def terminate(self, cell_id: str) -> Outcome:
         """Stop a cell and take its last output; answers when its runtime is gone.
 
         If the caller is cancelled the cell is stopped all the same, and the next wait has the output.
-        Raises `StaleCellError` for a cell of another generation.
-        """
-        return await self._observe("terminate", cell_id, lambda binding, host_id: binding.terminate(host_id))
 
-    @trio.lowlevel.enable_ki_protection
+        Raises:
+            StaleCellError: The cell is of another generation.
+        """
+        return await self._observe("terminate", cell_id, terminate_cell)
+
+    @protect_from_interrupt
     async def shutdown(self) -> None:
         """Stop every cell and close the session.
 
-        Returns when the host has closed it, each cell was reported closed, and the host, if it was lost, is
-        reaped. May be called again and by many; it goes on when its callers are cancelled.
+        Returns when the host has closed it, each cell was reported closed, and the host, if it was lost, is reaped. May
+        be called again and by many; it goes on when its callers are cancelled.
         """
         self._closed = True
-        bindings = [*self._past]
-        if self._binding is not None:
-            self._binding.shut_down()
-            bindings.append(self._binding)
-        await trio.lowlevel.checkpoint()
-        for binding in bindings:
-            await binding.closed.get()
+        sessions = [*self._past]
+        if self._current is not None:
+            self._current.shut_down()
+            sessions.append(self._current)
+        await self._loop.checkpoint()
+        for session in sessions:
+            await session.closed.get()
 
-    @trio.lowlevel.enable_ki_protection
+    @protect_from_interrupt
     async def run(
-        self,
-        source: str,
-        tools: Iterable[ToolDefinition] = (),
-        *,
-        tool_call_id: str = "run",
+        self, source: str, tools: Iterable[ToolDefinition] | None = None, *, tool_call_id: str = "run"
     ) -> Result | Terminated:
         """Run a script to its end, however often it yields, and give everything that it wrote in one response.
 
         If the caller is cancelled the cell is terminated.
+
+        Args:
+            source: The script.
+            tools: What the script may call; by default all that the session's delegate defines, as a `Toolbox` does.
+            tool_call_id: What the delegate is told with the script's notifications.
         """
         items: list[ContentItem] = []
-        cell = await self.execute(ExecuteRequest(tool_call_id, list(tools), source))
+        cell = await self.execute(source, tools, tool_call_id=tool_call_id)
         try:
             response: RuntimeResponse = await cell.initial_response()
             while isinstance(response, Yielded):
@@ -151,49 +197,64 @@ class Session:
         except BaseException:
             cell.abandon()
             raise
-        return msgspec.structs.replace(response, content_items=items + response.content_items)
+        return msgspec.structs.replace(response, content_items=items + response.content_items) if items else response
+
+    def _definitions(self) -> list[ToolDefinition]:
+        definitions: Sequence[ToolDefinition] = getattr(self._delegate, "definitions", ())
+        return [*definitions]
+
+    def keep(self, outcome: Outcome) -> None:
+        """Have an outcome that was taken for a caller that is gone for the next wait."""
+        generation, host_id = parse_cell_id(outcome.response.cell_id)
+        current = self._current
+        if current is not None and generation == current.generation and isinstance(outcome, LiveCell):
+            keep_response(current, host_id, outcome.response)
 
     # binding
 
     async def open(self) -> None:
         """Bind the session for the first time. For the provider; cancelled, the host shuts the session down again."""
-        driver = await self._provider.connect()
-        binding = self._binding = driver.bind(self.session_id, self._delegate, 1)
+        driver = await self._hosts.connect()
+        current = self._current = driver.bind(self.session_id, self._delegate, 1, self._context)
         try:
-            await binding.opened.get(binding.shut_down)
+            await current.opened.get(current.shut_down)
         except SessionClosedError:
             raise ProviderClosedError from None
 
-    async def _bound(self) -> Binding:
-        """The binding to a host that works. When it returns, a request can be sent at once."""
+    async def _bound(self) -> HostSession:
+        """Return the session on a host that works. When it returns, a request can be sent at once."""
+        if self._loop.current() is not self._loop.identity:
+            self._loop.check()
         while True:
-            if self._closed or self._provider.closed:
+            if self._closed or self._hosts.closed:
                 raise SessionClosedError(self.session_id)
-            binding = self._binding
-            if binding is None or binding.lost:
+            current = self._current
+            if current is not None and current.state is HostSessionState.OPEN:
+                if not current.outlet.full:
+                    return current
+                await current.outlet.room()
+            elif current is None or current.lost:
                 try:
-                    driver = await self._provider.connect()
+                    driver = await self._hosts.connect()
                 except ProviderClosedError:
                     raise SessionClosedError(self.session_id) from None
-                if self._binding is binding and not self._closed:
+                if self._current is current and not self._closed:
                     # From here on the session owns the opening, whatever becomes of this caller.
-                    self._past = [past for past in [*self._past, binding] if past is not None and not past.closed.done]
-                    self._binding = driver.bind(self.session_id, self._delegate, self.generation)
-            elif not binding.ready:
-                await binding.opened.get()
-            elif binding.driver.full:
-                await binding.driver.room()
+                    self._past = [past for past in [*self._past, current] if past is not None and not past.closed.done]
+                    generation = self.generation
+                    self._current = driver.bind(self.session_id, self._delegate, generation, self._context)
             else:
-                return binding
+                await current.opened.get()
 
-    async def _observe(self, name: str, cell_id: str, ask: Callable[[Binding, str], Awaitable[Outcome]]) -> Outcome:
-        tracing = self._provider.observer.tracing
-        span = tracing.observe(name, self.session_id, cell_id) if tracing is not None else None
+    async def _observe(self, name: str, cell_id: str, ask: Callable[[HostSession, str], Awaitable[Outcome]]) -> Outcome:
+        generation, host_id = parse_cell_id(cell_id)
+        tracing = self._hosts.tracing
+        span = tracing.observe(name, self.session_id, cell_id, generation) if tracing is not None else None
         try:
-            binding, host_id = await self._bound_for(cell_id)
-            if span is not None:
-                span.bound(binding.cells.get(host_id))
-            outcome = await ask(binding, host_id)
+            current = await self._bound_at(generation, cell_id)
+            if span is not None and (cell := current.cells.get(host_id)) is not None and cell.span is not None:
+                span.link(cell.span)
+            outcome = await ask(current, host_id)
         except BaseException as error:
             if span is not None:
                 span.failed(error)
@@ -202,15 +263,15 @@ class Session:
             span.answered(outcome)
         return outcome
 
-    async def _bound_for(self, cell_id: str) -> tuple[Binding, str]:
-        """The binding that a public cell id belongs to, and the host's own id for the cell."""
-        generation, host_id = parse_cell_id(cell_id)
+    async def _bound_at(self, generation: int, cell_id: str) -> HostSession:
+        """Return the session on the host of a generation, of which a cell is asked for."""
         while True:
-            if self._closed or self._provider.closed:
+            if self._closed or self._hosts.closed:
                 raise SessionClosedError(self.session_id)
             if generation != self.generation:
-                self._provider.observer.stale_cell_refused(self.session_id, cell_id, self.generation)
+                self._hosts.tally.stale_cells_refused += 1
+                events.stale_cell_refused(self.session_id, cell_id, self.generation)
                 raise StaleCellError(cell_id, generation, self.generation)
-            binding = await self._bound()
-            if binding.generation == generation:
-                return binding, host_id
+            current = await self._bound()
+            if current.generation == generation:
+                return current

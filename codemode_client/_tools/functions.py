@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import anyio
-import anyio.lowlevel
-import anyio.to_thread
 from msgspec import Raw
 
+from codemode_client._loops.threads import Threads
 from codemode_client._tools.arguments import Arguments, FreeformArgument
 from codemode_client._tools.results import Results
 from codemode_client._tools.signatures import default_name, read_signature
@@ -22,34 +20,8 @@ DEFAULT_THREADS = 40
 """How many plain functions of one toolbox run at once on one event loop, unless it is told otherwise."""
 
 
-class Threads:
-    """How many threads plain functions may take: `most` on each event loop. The calls beyond wait in order."""
-
-    def __init__(self, most: int = DEFAULT_THREADS) -> None:
-        if most < 1:
-            raise ValueError(f"threads: {most} is less than 1")
-        self.most = most
-
-    @property
-    def limiter(self) -> anyio.CapacityLimiter:
-        """What counts them on the running event loop."""
-        try:
-            limiters = _limiters.get()
-        except LookupError:
-            limiters = weakref.WeakKeyDictionary()
-            _limiters.set(limiters)
-        if (limiter := limiters.get(self)) is None:
-            limiters[self] = limiter = anyio.CapacityLimiter(self.most)
-        return limiter
-
-
-_limiters: anyio.lowlevel.RunVar[weakref.WeakKeyDictionary[Threads, anyio.CapacityLimiter]] = anyio.lowlevel.RunVar(
-    "codemode_client._tools.functions.limiters"
-)
-
-
 class FunctionTool:
-    """One function as a tool. Works on every event loop that anyio knows, and on several.
+    """One function as a tool. Works on asyncio and on trio, and on several event loops at once.
 
     A plain function runs in a thread, which cannot be stopped: when its call is cancelled or runs out of time, the
     thread goes on, and what it returns is dropped. `timeout` is in seconds, for the whole call.
@@ -98,7 +70,7 @@ class FunctionTool:
         self._function: Callable[..., Any] = function
         self._async = signature.calls_are_async
         self._at_once = self._async and timeout is None
-        self._threads = threads if threads is not None else Threads()
+        self._threads = threads if threads is not None else Threads(DEFAULT_THREADS)
         self._read = arguments.read
         self._write = results.write
 
@@ -115,6 +87,8 @@ class FunctionTool:
     async def _in_time(self, keywords: dict[str, Any]) -> Any:
         if self.timeout is None:
             return await self._run(keywords)
+        import anyio
+
         result = None
         with anyio.move_on_after(self.timeout) as scope:
             result = await self._run(keywords)
@@ -126,9 +100,7 @@ class FunctionTool:
         if self._async:
             return await self._function(**keywords)
         # A plain function around an async one gives something to wait for; trio takes that for a mistake, unless boxed.
-        (result,) = await anyio.to_thread.run_sync(
-            self._in_thread, keywords, abandon_on_cancel=True, limiter=self._threads.limiter
-        )
+        (result,) = await self._threads.run(partial(self._in_thread, keywords))
         return await result if inspect.isawaitable(result) else result
 
     def _in_thread(self, keywords: dict[str, Any]) -> tuple[Any]:

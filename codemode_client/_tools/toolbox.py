@@ -7,7 +7,8 @@ from typing import Any, Protocol, TypeVar, overload
 
 from msgspec import UNSET, Raw, UnsetType
 
-from codemode_client._tools.functions import DEFAULT_THREADS, FunctionTool, Threads
+from codemode_client._loops.threads import Threads
+from codemode_client._tools.functions import DEFAULT_THREADS, FunctionTool
 from codemode_protocol.errors import ToolError
 from codemode_protocol.tools import normalize_tool_name
 from codemode_protocol.values import ToolDefinition, ToolInvocation, ToolName

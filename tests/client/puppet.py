@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import itertools
 import os
+import socket
 import sys
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import trio
+import anyio
 
 from codemode_protocol.connection import HostConnection
 from codemode_protocol.messages import (
@@ -79,10 +80,39 @@ def missing(cell_id: str) -> Outcome:
     return MissingCell(Result(cell_id, [], f"exec cell {cell_id} not found"))
 
 
+class Stream:
+    """A socket to a host process's relay. Works on every loop."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        self._socket = connection
+
+    async def receive_some(self, size: int = 65536) -> bytes:
+        while True:
+            await anyio.wait_readable(self._socket)
+            try:
+                return self._socket.recv(size)
+            except BlockingIOError:
+                continue
+            except ConnectionError:
+                raise EOFError from None
+
+    async def send_all(self, data: bytes | bytearray) -> None:
+        left = memoryview(data)
+        while left:
+            try:
+                left = left[self._socket.send(left) :]
+            except BlockingIOError:
+                await anyio.wait_writable(self._socket)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
 class Puppet:
     """One host process that the client has started."""
 
-    def __init__(self, stream: trio.SocketStream, pid: int) -> None:
+    def __init__(self, stream: Stream, pid: int) -> None:
         self.pid = pid
         self.stream = stream
         self.connection = HostConnection()
@@ -91,13 +121,10 @@ class Puppet:
     async def receive(self) -> ClientMessage:
         """The client's next message. EOFError when there is none."""
         while not self._received:
-            try:
-                data = await self.stream.receive_some()
-            except trio.BrokenResourceError:
-                raise EOFError from None
+            data = await self.stream.receive_some()
             if not data:
                 raise EOFError
-            self._received += self.connection.receive_data(bytes(data))
+            self._received += self.connection.receive_data(data)
         return self._received.popleft()
 
     async def request(self, kind: type[Request]) -> OperationRequest:
@@ -186,7 +213,7 @@ class Puppet:
 
     async def leave(self) -> None:
         """The host ends, with status 0."""
-        await self.stream.aclose()
+        self.stream.close()
 
 
 class Puppets:
@@ -194,14 +221,16 @@ class Puppets:
 
     def __init__(self) -> None:
         self._name = f"codemode-test-{os.getpid()}-{next(_names)}"
-        self._listener = trio.socket.socket(trio.socket.AF_UNIX)
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.setblocking(False)
         self.command = [sys.executable, "-I", "-S", str(RELAY), self._name]
         self.started: list[Puppet] = []
 
     async def next(self) -> Puppet:
         """The next host that the client starts."""
-        connection, _ = await self._listener.accept()
-        stream = trio.SocketStream(connection)
+        await anyio.wait_readable(self._listener)
+        connection, _ = self._listener.accept()
+        stream = Stream(connection)
         pid = bytearray()
         while len(pid) < 4:
             pid += await stream.receive_some(4 - len(pid))
@@ -213,11 +242,11 @@ class Puppets:
 @asynccontextmanager
 async def puppets() -> AsyncIterator[Puppets]:
     hosts = Puppets()
-    await hosts._listener.bind("\0" + hosts._name)
+    hosts._listener.bind("\0" + hosts._name)
     hosts._listener.listen()
     try:
         yield hosts
     finally:
         hosts._listener.close()
         for puppet in hosts.started:
-            await trio.aclose_forcefully(puppet.stream)
+            puppet.stream.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-import trio
+import anyio
 from msgspec import Raw
 
 from codemode_protocol.values import ToolDefinition, ToolInvocation, ToolKind, ToolName
@@ -31,11 +31,11 @@ class Recorder:
         self.closed: list[str] = []
         self.errors: list[str] = []
         self.running: dict[str, int] = {}
-        self._changed = trio.Event()
+        self._changed = anyio.Event()
 
     def _change(self) -> None:
         self._changed.set()
-        self._changed = trio.Event()
+        self._changed = anyio.Event()
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait until something that was recorded fulfils a condition."""
@@ -49,7 +49,7 @@ class Recorder:
         try:
             tool = self.tools.get(invocation.tool_name.name)
             return invocation.input if tool is None else await tool(invocation)
-        except trio.Cancelled:
+        except anyio.get_cancelled_exc_class():
             self.cancelled.append(invocation)
             raise
         finally:
@@ -71,5 +71,5 @@ class Recorder:
 
 async def forever(_: ToolInvocation) -> Raw:
     """A tool that never answers."""
-    await trio.sleep_forever()
+    await anyio.sleep_forever()
     raise AssertionError

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
+import anyio
 import pytest
-import trio
+from anyio.abc import TaskGroup
 
 from codemode_client import CodeModeProvider, Session, StartedCell
 from codemode_protocol.errors import RequestFailedError
@@ -23,7 +24,7 @@ class Stage:
     """A session on a host that the test plays."""
 
     def __init__(
-        self, provider: CodeModeProvider, session: Session, host: Puppet, recorder: Recorder, nursery: trio.Nursery
+        self, provider: CodeModeProvider, session: Session, host: Puppet, recorder: Recorder, nursery: TaskGroup
     ) -> None:
         self.provider = provider
         self.session = session
@@ -33,7 +34,7 @@ class Stage:
 
     async def start_cell(self, cell_id: str) -> tuple[StartedCell, OperationRequest]:
         cells: list[StartedCell] = []
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
             nursery.start_soon(_collect, cells, self.session.execute, CELL)
             request = await self.host.start_cell(cell_id)
         return cells[0], request
@@ -45,10 +46,10 @@ class Stage:
         await cell.initial_response()
         return cell
 
-    async def cancelled(self, call: Callable[..., Awaitable[object]], *args: object) -> trio.Event:
+    async def cancelled(self, call: Callable[..., Awaitable[object]], *args: object) -> anyio.Event:
         """Make a call and cancel it once it waits for the host; the event tells that it has ended."""
-        scope = trio.CancelScope()
-        over = trio.Event()
+        scope = anyio.CancelScope()
+        over = anyio.Event()
 
         async def make() -> None:
             with scope:
@@ -57,7 +58,7 @@ class Stage:
             over.set()
 
         self.nursery.start_soon(make)
-        await trio.testing.wait_all_tasks_blocked()
+        await anyio.wait_all_tasks_blocked()
         scope.cancel()
         return over
 
@@ -72,10 +73,10 @@ async def _collect(into: list[T], call: Callable[..., Awaitable[T]], *args: obje
 @asynccontextmanager
 async def stage() -> AsyncIterator[Stage]:
     recorder = Recorder()
-    async with puppets() as hosts, trio.open_nursery() as nursery:
+    async with puppets() as hosts, anyio.create_task_group() as nursery:
         async with CodeModeProvider(hosts.command) as provider:
             sessions: list[Session] = []
-            async with trio.open_nursery() as opening:
+            async with anyio.create_task_group() as opening:
 
                 async def open_session() -> None:
                     sessions.append(await provider.open_session(recorder, "s"))
@@ -127,7 +128,7 @@ async def test_an_initial_response_whose_caller_was_cancelled_goes_to_the_next_w
         assert (await cell.initial_response()).content_items == text("a")
         # It was given once: a wait asks the host.
         got: list[Outcome] = []
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
             nursery.start_soon(_collect, got, on.session.wait, WaitRequest("1", 1000))
             await on.host.outcome(await on.host.expect_wait("1"), yielded("1", "b"))
         assert got == [LiveCell(yielded("1", "b"))]
@@ -138,9 +139,9 @@ async def test_an_initial_response_whose_caller_was_cancelled_is_what_the_next_w
         cell, request = await on.start_cell("1")
         await on.cancelled(cell.initial_response)
         got: list[Outcome] = []
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
             nursery.start_soon(_collect, got, on.session.wait, WaitRequest("1", 60_000))
-            await trio.testing.wait_all_tasks_blocked()
+            await anyio.wait_all_tasks_blocked()
             await on.host.initial(request, yielded("1", "a"))
         assert got == [LiveCell(yielded("1", "a"))]
 
@@ -153,9 +154,9 @@ async def test_a_cancelled_wait_is_cancelled_on_the_host_and_the_next_is_held_ba
         cancel = await on.host.receive()
         assert cancel == OperationCancel(first.id)
         got: list[Outcome] = []
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
             nursery.start_soon(_collect, got, on.session.wait, WaitRequest("1", 60_000))
-            await trio.testing.wait_all_tasks_blocked(0.02)
+            await anyio.wait_all_tasks_blocked()
             await on.host.refuse(first, "code-mode request cancelled")
             second = await on.host.expect_wait("1")
             await on.host.outcome(second, yielded("1", "a"))
@@ -169,13 +170,13 @@ async def test_what_a_cancelled_wait_brings_all_the_same_goes_to_the_next_wait()
         first = await on.host.expect_wait("1")
         await on.host.receive()
         got: list[Outcome] = []
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
             nursery.start_soon(_collect, got, on.session.wait, WaitRequest("1", 60_000))
             await on.host.outcome(first, result("1", "a"))
             await on.host.cell_closed("1")
         assert got == [LiveCell(result("1", "a"))]
         got.clear()
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
             nursery.start_soon(_collect, got, on.session.wait, WaitRequest("1", 60_000))
             await on.host.outcome(await on.host.expect_wait("1"), missing("1"))
         assert got == [missing("1")]
@@ -234,7 +235,7 @@ async def test_a_terminate_gives_what_a_cancelled_wait_had_brought_before() -> N
         await on.host.receive()
         await on.host.outcome(first, yielded("1", "a"))
         got: list[Outcome] = []
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
             nursery.start_soon(_collect, got, on.session.terminate, "1")
             await on.host.outcome(await on.host.expect_terminate("1"), terminated("1", "b"))
             await on.host.cell_closed("1")
@@ -250,7 +251,7 @@ async def test_a_terminate_after_a_cancelled_wait_that_saw_the_end_gives_that_en
         await on.host.outcome(first, result("1", "a"))
         await on.host.cell_closed("1")
         got: list[Outcome] = []
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
             nursery.start_soon(_collect, got, on.session.terminate, "1")
             await on.host.outcome(await on.host.expect_terminate("1"), missing("1"))
         assert got == [LiveCell(result("1", "a"))]
@@ -262,14 +263,14 @@ async def test_the_same_last_words_are_not_given_twice() -> None:
         cell, request = await on.start_cell("1")
         await on.cancelled(cell.initial_response)
         got: list[Outcome] = []
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
             nursery.start_soon(_collect, got, on.session.terminate, "1")
             await on.host.outcome(await on.host.expect_terminate("1"), terminated("1", "a"))
             await on.host.initial(request, terminated("1", "a"))
             await on.host.cell_closed("1")
         assert got == [LiveCell(terminated("1", "a"))]
         await on.recorder.until(lambda: on.recorder.closed == ["1"])
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
             nursery.start_soon(_collect, got, on.session.wait, WaitRequest("1", 60_000))
             await on.host.outcome(await on.host.expect_wait("1"), missing("1"))
         assert got[1] == missing("1")
@@ -279,33 +280,33 @@ async def test_a_shutdown_goes_on_without_its_caller_and_others_may_wait_for_it(
     async with stage() as on:
         over = await on.cancelled(on.session.shutdown)
         await over.wait()
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
             nursery.start_soon(on.session.shutdown)
             nursery.start_soon(on.session.shutdown)
-            await trio.testing.wait_all_tasks_blocked()
+            await anyio.wait_all_tasks_blocked()
             await on.host.close_session()
         await on.session.shutdown()
 
 
 async def test_leaving_a_session_shuts_it_down_even_when_cancelled() -> None:
     async with stage() as on:
-        with trio.CancelScope() as scope:
-            async with trio.open_nursery() as nursery:
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as nursery:
 
                 async def answer() -> None:
-                    with trio.CancelScope(shield=True):
+                    with anyio.CancelScope(shield=True):
                         await on.host.close_session()
 
                 nursery.start_soon(answer)
                 async with on.session:
                     scope.cancel()
-                    await trio.sleep_forever()
+                    await anyio.sleep_forever()
         assert scope.cancelled_caught
 
 
 async def test_closing_the_provider_goes_on_when_its_caller_is_cancelled() -> None:
     async with stage() as on:
-        with trio.CancelScope() as scope:
+        with anyio.CancelScope() as scope:
             scope.cancel()
             await on.provider.aclose()
         assert scope.cancelled_caught
@@ -320,7 +321,7 @@ async def test_an_error_for_a_cancelled_call_disturbs_nobody() -> None:
         first = await on.host.expect_wait("1")
         await on.host.receive()
         await on.host.refuse(first, "code-mode request cancelled")
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
 
             async def refuse() -> None:
                 await on.host.refuse(await on.host.expect_wait("1"), "no")
@@ -333,7 +334,7 @@ async def test_an_error_for_a_cancelled_call_disturbs_nobody() -> None:
 async def test_shutting_down_while_a_session_is_being_opened_again_closes_it_there() -> None:
     async with puppets() as hosts, CodeModeProvider(hosts.command) as provider:
         sessions: list[Session] = []
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
 
             async def open_session() -> None:
                 sessions.append(await provider.open_session(Recorder(), "s"))
@@ -346,8 +347,8 @@ async def test_shutting_down_while_a_session_is_being_opened_again_closes_it_the
         assert driver is not None
         await host.leave()
         await driver.gone.wait()
-        async with trio.open_nursery() as nursery:
-            scope = trio.CancelScope()
+        async with anyio.create_task_group() as nursery:
+            scope = anyio.CancelScope()
 
             async def execute() -> None:
                 with scope:
@@ -359,6 +360,6 @@ async def test_shutting_down_while_a_session_is_being_opened_again_closes_it_the
             request = await host.request(OpenSession)
             scope.cancel()
             nursery.start_soon(session.shutdown)
-            await trio.testing.wait_all_tasks_blocked()
+            await anyio.wait_all_tasks_blocked()
             await host.respond(request, SessionReady("s"))
             await host.close_session()

@@ -9,8 +9,8 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import anyio
 import pytest
-import trio
 
 from codemode_client._process import child as child_module
 from codemode_client._process.child import STDERR_TAIL_BYTES, Child
@@ -22,7 +22,7 @@ async def spawned(script: str, *, grace: float = 5.0, **options: str) -> AsyncIt
     """A Python script as a child, stopped at the end of the block."""
     child = Child.spawn([sys.executable, "-I", "-S", "-c", script], **options)  # type: ignore[arg-type]
     try:
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
             nursery.start_soon(child.run)
             yield child
             os.close(child.stdin_fd)
@@ -60,7 +60,7 @@ async def test_a_process_that_ignores_sigterm_is_killed(monkeypatch: pytest.Monk
     script = "import signal, sys, time; signal.signal(15, signal.SIG_IGN); sys.stderr.write('ready\\n'); time.sleep(99)"
     async with spawned(script, grace=0.05) as child:
         while child.stderr_tail != "ready":  # noqa: ASYNC110 - what it wrote to standard error has no event
-            await trio.sleep(0.005)
+            await anyio.sleep(0.005)
     assert child._process.returncode == -signal.SIGKILL
 
 
@@ -99,9 +99,9 @@ def test_a_program_that_cannot_be_run_is_a_start_error(command: list[str]) -> No
 
 async def test_whoever_could_not_stop_it_can_still_reap_it() -> None:
     child = Child.spawn([sys.executable, "-I", "-S", "-c", "import time; time.sleep(1000)"])
-    async with trio.open_nursery() as nursery:
+    async with anyio.create_task_group() as nursery:
         nursery.start_soon(child.run)
-        await trio.testing.wait_all_tasks_blocked()
+        await anyio.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     child.ensure_reaped()
     child.ensure_reaped()

@@ -7,9 +7,9 @@ import signal
 import threading
 from collections.abc import Callable
 
+import anyio
 import msgspec
 import pytest
-import trio
 from msgspec import Raw
 
 from codemode_client import CodeModeProvider, Session
@@ -154,7 +154,7 @@ async def test_a_program_that_cannot_be_run_is_a_host_that_did_not_start() -> No
 async def test_a_cell_whose_caller_was_cancelled_is_counted_as_abandoned(host_command: list[str]) -> None:
     recorder = Recorder()
     async with CodeModeProvider(host_command) as provider, provider.session(recorder) as session:
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
             nursery.start_soon(session.run, "notify('here'); await new Promise(() => {})")
             await recorder.until(lambda: recorder.notifications)
             nursery.cancel_scope.cancel()
@@ -173,8 +173,8 @@ async def test_counters_are_read_by_another_thread_while_cells_run(host_command:
             while not over.is_set():
                 seen.append(provider.counters)
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(trio.to_thread.run_sync, look)
+        async with anyio.create_task_group() as nursery:
+            nursery.start_soon(anyio.to_thread.run_sync, look)
             for _ in range(5):
                 await session.run("await Promise.all([tools.echo(), tools.echo()])", [definition("echo")])
             over.set()

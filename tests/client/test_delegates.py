@@ -8,11 +8,12 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import anyio
 import pytest
-import trio
 from msgspec import Raw
 
-from codemode_client import CodeModeProvider, Session, delegation
+from codemode_client import CodeModeProvider, Session
+from codemode_client._session import delegate_calls as delegation
 from codemode_protocol.errors import ToolError
 from codemode_protocol.messages import (
     DelegateCancel,
@@ -37,7 +38,7 @@ async def cell(recorder: Recorder, **options: int) -> AsyncIterator[tuple[Sessio
     """A live cell "1" that has yielded."""
     async with puppets() as hosts, CodeModeProvider(hosts.command, **options) as provider:  # type: ignore[arg-type]
         sessions: list[Session] = []
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
 
             async def begin() -> None:
                 sessions.append(await provider.open_session(recorder, "s"))
@@ -67,7 +68,7 @@ def failing(error: Exception) -> Recorder:
 
 
 async def test_calls_run_at_the_same_time_and_are_answered_as_they_end() -> None:
-    release = {f"tool-{number}": trio.Event() for number in (1, 2, 3)}
+    release = {f"tool-{number}": anyio.Event() for number in (1, 2, 3)}
 
     async def tool(invocation: ToolInvocation) -> Raw:
         await release[invocation.runtime_tool_call_id].wait()
@@ -154,14 +155,14 @@ async def test_a_call_and_its_cancel_in_one_piece_come_to_nothing() -> None:
 
 
 async def test_a_cell_is_reported_closed_once_after_its_last_call_has_cleaned_up() -> None:
-    cleaning = trio.Event()
-    clean = trio.Event()
+    cleaning = anyio.Event()
+    clean = anyio.Event()
 
     async def tool(_: ToolInvocation) -> Raw:
         try:
-            await trio.sleep_forever()
+            await anyio.sleep_forever()
         finally:
-            with trio.CancelScope(shield=True):
+            with anyio.CancelScope(shield=True):
                 cleaning.set()
                 await clean.wait()
         raise AssertionError
@@ -174,7 +175,7 @@ async def test_a_cell_is_reported_closed_once_after_its_last_call_has_cleaned_up
             await host.stream.send_all(host.connection.send(DelegateCancel(call)))
         await host.cell_closed("1")
         await cleaning.wait()
-        await trio.testing.wait_all_tasks_blocked()
+        await anyio.wait_all_tasks_blocked()
         assert recorder.closed == []
         clean.set()
         await recorder.until(lambda: recorder.closed == ["1"])
@@ -192,8 +193,8 @@ async def test_the_loss_of_the_host_cancels_calls_and_then_reports_the_cell() ->
 
 async def test_a_call_that_cancels_itself_disturbs_nobody() -> None:
     async def tool(_: ToolInvocation) -> Raw:
-        with trio.move_on_after(0):
-            await trio.sleep_forever()
+        with anyio.move_on_after(0):
+            await anyio.sleep_forever()
         return Raw(b"1")
 
     async with cell(Recorder(tool=tool)) as (_, host):
@@ -221,7 +222,7 @@ async def test_an_exception_in_cell_closed_is_logged_and_disturbs_nobody(caplog:
     async with cell(recorder) as (session, host):
         await host.cell_closed("1")
         await recorder.until(lambda: recorder.closed)
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
             nursery.start_soon(session.shutdown)
             await host.close_session()
     assert "cell_closed failed for cell 1" in caplog.text

@@ -17,7 +17,6 @@ import anyio
 import anyio.lowlevel
 import msgspec
 import pytest
-import trio
 from msgspec import Meta
 
 from codemode_client._tools.functions import FunctionTool
@@ -367,9 +366,9 @@ async def test_a_cancelled_call_leaves_its_thread_behind_at_once() -> None:
         release.wait(60)
 
     try:
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
             nursery.start_soon(call, FunctionTool(plain))
-            assert await trio.to_thread.run_sync(started.wait, 60)
+            assert await anyio.to_thread.run_sync(started.wait, 60)
             nursery.cancel_scope.cancel()
         assert not release.is_set()
     finally:

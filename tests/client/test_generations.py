@@ -6,8 +6,8 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 
+import anyio
 import pytest
-import trio
 from msgspec import Raw
 
 from codemode_client import CodeModeProvider, Session, StartedCell
@@ -24,7 +24,7 @@ async def _open(
     provider: CodeModeProvider, hosts: Puppets, recorder: Recorder, name: str = "s"
 ) -> tuple[Session, Puppet]:
     sessions: list[Session] = []
-    async with trio.open_nursery() as nursery:
+    async with anyio.create_task_group() as nursery:
 
         async def open_session() -> None:
             sessions.append(await provider.open_session(recorder, name))
@@ -37,7 +37,7 @@ async def _open(
 
 async def _start(session: Session, host: Puppet, cell_id: str) -> StartedCell:
     cells: list[StartedCell] = []
-    async with trio.open_nursery() as nursery:
+    async with anyio.create_task_group() as nursery:
 
         async def execute() -> None:
             cells.append(await session.execute(CELL))
@@ -64,7 +64,7 @@ async def test_the_second_generation_has_ids_of_its_own_everywhere() -> None:
         assert session.generation == 2
 
         cells: list[StartedCell] = []
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
 
             async def execute() -> None:
                 cells.append(await session.execute(CELL))
@@ -82,7 +82,7 @@ async def test_the_second_generation_has_ids_of_its_own_everywhere() -> None:
         assert (await cells[0].initial_response()).cell_id == "g2:1"
 
         outcomes = []
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
 
             async def observe() -> None:
                 outcomes.append(await session.wait(WaitRequest("g2:1", 10)))
@@ -116,7 +116,7 @@ async def test_a_cell_of_another_generation_is_refused_before_anything_is_sent()
         with pytest.raises(StaleCellError):
             await session.terminate("1")
         assert len(hosts.started) == 1
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
             nursery.start_soon(session.execute, CELL)
             host = await hosts.next()
             await host.open_session()
@@ -128,7 +128,7 @@ async def test_a_cell_of_another_generation_is_refused_before_anything_is_sent()
         with pytest.raises(StaleCellError) as caught:
             await session.terminate("g3:1")
         assert (caught.value.cell_id, caught.value.cell_generation, caught.value.current_generation) == ("g3:1", 3, 2)
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
             nursery.start_soon(session.shutdown)
             await host.request(ShutdownSession)
             await host.leave()
@@ -139,7 +139,7 @@ async def test_a_call_under_way_fails_with_the_cause_of_the_loss(phase: str) -> 
     recorder = Recorder(tool=forever)
     async with puppets() as hosts, CodeModeProvider(hosts.command) as provider:
         if phase == "open":
-            async with trio.open_nursery() as nursery:
+            async with anyio.create_task_group() as nursery:
 
                 async def fail_to_open() -> None:
                     with pytest.raises(HostLostError, match="SIGKILL"):
@@ -153,7 +153,7 @@ async def test_a_call_under_way_fails_with_the_cause_of_the_loss(phase: str) -> 
             return
         session, host = await _open(provider, hosts, recorder)
         cell = None if phase == "execute" else await _start(session, host, "1")
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
 
             async def fail() -> None:
                 with pytest.raises(HostLostError, match="SIGKILL") as caught:
@@ -196,7 +196,7 @@ async def test_shutting_down_a_session_whose_host_is_lost_is_a_success() -> None
     async with puppets() as hosts, CodeModeProvider(hosts.command) as provider:
         session, host = await _open(provider, hosts, recorder)
         await _start(session, host, "1")
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
             nursery.start_soon(session.shutdown)
             await host.request(ShutdownSession)
             os.kill(host.pid, signal.SIGKILL)
@@ -212,7 +212,7 @@ async def test_an_idle_loss_is_noticed_and_the_next_call_starts_a_host() -> None
         session, host = await _open(provider, hosts, recorder)
         await _start(session, host, "1")
         await _lose(host, recorder, "1")
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
             nursery.start_soon(session.execute, CELL)
             host = await hosts.next()
             await host.open_session()
@@ -227,7 +227,7 @@ async def test_each_session_counts_its_own_generations() -> None:
         await _lose(host, recorder, "1")
         second, host = await _open(provider, hosts, recorder, "second")
         cells: list[StartedCell] = []
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
 
             async def execute() -> None:
                 cells.append(await first.execute(CELL))
@@ -247,7 +247,7 @@ async def test_many_calls_at_once_after_a_loss_bind_the_session_once() -> None:
         await _start(session, host, "1")
         await _lose(host, recorder, "1")
         cells: list[str] = []
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
 
             async def execute() -> None:
                 cells.append((await session.execute(CELL)).cell_id)
@@ -268,7 +268,7 @@ async def test_a_host_lost_while_a_session_is_bound_again_does_not_use_up_a_gene
         session, host = await _open(provider, hosts, recorder)
         await _start(session, host, "1")
         await _lose(host, recorder, "1")
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
 
             async def fail() -> None:
                 with pytest.raises((HostLostError, HostStartError)):
@@ -280,7 +280,7 @@ async def test_a_host_lost_while_a_session_is_bound_again_does_not_use_up_a_gene
             await host.request(OpenSession)
             await host.leave()
         assert session.generation == 2
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
             nursery.start_soon(session.execute, CELL)
             host = await hosts.next()
             await host.open_session()
@@ -292,7 +292,7 @@ async def test_a_plain_id_that_was_never_given_is_the_hosts_to_refuse() -> None:
     async with puppets() as hosts, CodeModeProvider(hosts.command) as provider:
         session, host = await _open(provider, hosts, Recorder())
         outcomes = []
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
 
             async def wait() -> None:
                 outcomes.append(await session.wait(WaitRequest("no such cell", 10)))
@@ -307,8 +307,8 @@ async def test_output_that_was_kept_for_a_cell_ends_with_its_host() -> None:
     async with puppets() as hosts, CodeModeProvider(hosts.command) as provider:
         session, host = await _open(provider, hosts, recorder)
         await _start(session, host, "1")
-        with trio.CancelScope() as scope:
-            async with trio.open_nursery() as nursery:
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as nursery:
                 nursery.start_soon(session.wait, WaitRequest("1", 60_000))
                 request = await host.expect_wait("1")
                 scope.cancel()
@@ -325,14 +325,14 @@ async def test_output_that_was_kept_for_a_cell_ends_with_its_host() -> None:
 
 
 async def test_shutting_down_waits_for_the_calls_of_earlier_generations() -> None:
-    cleaning = trio.Event()
-    clean = trio.Event()
+    cleaning = anyio.Event()
+    clean = anyio.Event()
 
     async def tool(_: ToolInvocation) -> Raw:
         try:
-            await trio.sleep_forever()
+            await anyio.sleep_forever()
         finally:
-            with trio.CancelScope(shield=True):
+            with anyio.CancelScope(shield=True):
                 cleaning.set()
                 await clean.wait()
         raise AssertionError
@@ -345,14 +345,14 @@ async def test_shutting_down_waits_for_the_calls_of_earlier_generations() -> Non
         await recorder.until(lambda: recorder.calls)
         os.kill(host.pid, signal.SIGKILL)
         await cleaning.wait()
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
             nursery.start_soon(session.execute, CELL)
             host = await hosts.next()
             await host.open_session()
             await host.run_cell("1")
         await recorder.until(lambda: recorder.closed == ["g2:1"])
         over: list[str] = []
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
 
             async def end(call: Callable[[], Awaitable[None]], what: str) -> None:
                 await call()
@@ -361,7 +361,7 @@ async def test_shutting_down_waits_for_the_calls_of_earlier_generations() -> Non
             nursery.start_soon(end, session.shutdown, "session")
             await host.close_session()
             nursery.start_soon(end, provider.aclose, "provider")
-            await trio.testing.wait_all_tasks_blocked(0.1)
+            await anyio.wait_all_tasks_blocked()
             assert over == []
             clean.set()
         assert recorder.closed == ["g2:1", "1"]

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import anyio
 import pytest
-import trio
 from msgspec import Raw
 
 from codemode_client import CodeModeProvider
@@ -79,12 +79,12 @@ async def test_the_life_of_a_host_a_session_and_a_cell_is_told_with_its_ids(host
     assert [(record.levelname, record.name, record.getMessage()) for record in records.all] == [
         ("INFO", "codemode_client.host", f"host {pid} started: {host_command[0]}"),
         ("INFO", "codemode_client.host", f"host {pid} is ready"),
-        ("DEBUG", "codemode_client._session.session", "session mine is open"),
+        ("DEBUG", "codemode_client.session", "session mine is open"),
         ("DEBUG", "codemode_client.cell", "session mine: cell 1 started"),
         ("DEBUG", "codemode_client.tool", "session mine: cell 1: tool echo was called"),
         ("DEBUG", "codemode_client.tool", "session mine: cell 1: tool echo has answered"),
         ("DEBUG", "codemode_client.cell", "session mine: cell 1 is over: completed"),
-        ("DEBUG", "codemode_client._session.session", "session mine is closed"),
+        ("DEBUG", "codemode_client.session", "session mine is closed"),
         ("INFO", "codemode_client.host", f"host {pid} ended, as it was asked to"),
     ]
     fields = [{name: getattr(record, name) for name in FIELDS} for record in records.all]
@@ -196,7 +196,7 @@ async def test_a_refusal_an_abandoned_cell_and_a_limit_are_told(host_command: li
             provider.session(recorder, "mine") as session,
         ):
             await session.run("store('a', 1); store('b', 2)")
-            async with trio.open_nursery() as nursery:
+            async with anyio.create_task_group() as nursery:
                 nursery.start_soon(session.run, "notify('here'); await new Promise(() => {})")
                 await recorder.until(lambda: recorder.notifications)
                 with pytest.raises(RequestFailedError):

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import anyio
 import pytest
-import trio
 
 from codemode_client import CodeModeProvider, Session, delegation, pipes
 from codemode_protocol.errors import HostLostError, HostStartError, HostUnavailableError
@@ -107,9 +107,9 @@ async def test_a_rule_that_is_broken_ends_the_connection_with_the_first_cause(
 async def test_a_host_that_stops_reading_is_lost(misbehaving: Misbehaving) -> None:
     async with CodeModeProvider(misbehaving("closes-input")) as provider:
         session = await provider.open_session(Recorder())
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
             nursery.start_soon(_lose, provider, session)
-            await trio.testing.wait_all_tasks_blocked(0.05)
+            await anyio.wait_all_tasks_blocked()
             # Only what is written after the closing can show it.
             error = await _lose(provider, session)
     assert "closed its standard input" in str(error)
@@ -133,7 +133,7 @@ async def test_a_host_that_never_shuts_a_session_down_is_given_up(misbehaving: M
 async def test_leaving_the_provider_ends_a_host_that_does_not_want_to(misbehaving: Misbehaving, mode: str) -> None:
     async with CodeModeProvider(misbehaving(mode), close_timeout=0.2) as provider:
         if mode == "never-opens":
-            with trio.move_on_after(0.3):
+            with anyio.move_on_after(0.3):
                 await provider.open_session(Recorder())
         else:
             await provider.open_session(Recorder())
@@ -150,7 +150,7 @@ async def test_a_child_that_a_dying_host_leaves_behind_goes_with_it(misbehaving:
         group = driver._child.pid
         await _lose(provider, session)
         while _alive_in_group(group):  # noqa: ASYNC110 - nothing tells of the end of a process that is not ours
-            await trio.sleep(0.005)
+            await anyio.sleep(0.005)
 
 
 def _alive_in_group(group: int) -> list[int]:

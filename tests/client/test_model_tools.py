@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
-import trio
 from msgspec import Raw
 
 from codemode_client import CodeModeProvider, ModelOutput, ModelTools, aio
@@ -55,7 +55,7 @@ class Gate:
     """A tool that answers once it is opened."""
 
     def __init__(self) -> None:
-        self.opened = trio.Event()
+        self.opened = anyio.Event()
 
     async def __call__(self, _: ToolInvocation) -> Raw:
         await self.opened.wait()
@@ -100,11 +100,11 @@ async def test_an_error_that_comes_in_a_wait_is_told_in_the_same_terms(host_comm
 
 async def test_the_pragma_sets_time_and_budget(host_command: list[str]) -> None:
     async with tools_over(host_command) as tools:
-        started = trio.current_time()
+        started = anyio.current_time()
         result = await tools.exec(
             f'// @exec: {{"yield_time_ms": 500, "max_output_tokens": 10}}\ntext("x".repeat(1000));{ENDLESS}'
         )
-        assert trio.current_time() - started < 5
+        assert anyio.current_time() - started < 5
         assert result.status == "running"
         assert output(result) == ["x" * 20 + "\n[… about 240 tokens left out here (1 line) …]\n" + "x" * 20]
 
@@ -153,7 +153,7 @@ async def test_what_the_host_refuses_is_refused(host_command: list[str]) -> None
 async def test_a_cancelled_exec_leaves_no_cell_behind(host_command: list[str]) -> None:
     recorder = Recorder(hang=forever)
     async with tools_over(host_command, recorder, "hang") as tools:
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
             nursery.start_soon(tools.exec, "await tools.hang()")
             await recorder.until(lambda: recorder.calls)
             nursery.cancel_scope.cancel()
@@ -195,13 +195,13 @@ async def test_a_wait_for_the_end_goes_on_through_yields(host_command: list[str]
 async def test_a_wait_for_the_end_comes_back_when_its_time_is_over(host_command: list[str]) -> None:
     recorder = Recorder()
     async with tools_over(host_command, recorder, max_wait_ms=150) as tools:
-        started = trio.current_time()
+        started = anyio.current_time()
         await tools.exec(f"text(1); yield_control(); text(2); notify('written'); {ENDLESS}")
         await recorder.until(lambda: recorder.notifications)
         result = await tools.wait("1", until="end")
         assert (result.status, output(result)[-1]) == ("running", "2")
         assert (await tools.wait("1", until="end", yield_time_ms=3_600_000)).status == "running"
-        assert trio.current_time() - started < 10
+        assert anyio.current_time() - started < 10
 
 
 async def test_a_wait_for_the_end_brings_no_more_than_an_answer_should_hold(
@@ -217,11 +217,11 @@ async def test_a_wait_for_the_end_brings_no_more_than_an_answer_should_hold(
 async def test_a_wait_for_news_comes_back_at_the_first_output(host_command: list[str]) -> None:
     gate = Gate()
     recorder = Recorder(gate=gate, hang=forever)
-    async with tools_over(host_command, recorder, "gate", "hang") as tools, trio.open_nursery() as nursery:
+    async with tools_over(host_command, recorder, "gate", "hang") as tools, anyio.create_task_group() as nursery:
         await tools.exec("yield_control(); await tools.gate(); text('news'); await tools.hang()")
 
         async def open_later() -> None:
-            await trio.sleep(3 * NEWS_INTERVAL_MS / 1000)
+            await anyio.sleep(3 * NEWS_INTERVAL_MS / 1000)
             gate.opened.set()
 
         nursery.start_soon(open_later)
@@ -250,9 +250,9 @@ async def test_a_terminate_ends_a_wait_that_is_under_way(host_command: list[str]
         async def observe() -> None:
             results.append(await tools.call("wait", {"cell_id": "1", "until": until, "yield_time_ms": 60_000}))
 
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
             nursery.start_soon(observe)
-            await trio.testing.wait_all_tasks_blocked()
+            await anyio.wait_all_tasks_blocked()
             results.append(await tools.wait("1", terminate=True))
         assert [result.status for result in results] == ["terminated", "terminated"]
 
@@ -266,9 +266,9 @@ async def test_a_second_wait_for_a_cell_is_refused_and_the_first_goes_on(host_co
         async def observe() -> None:
             results.append(await tools.wait("1", until="news"))
 
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
             nursery.start_soon(observe)
-            await trio.testing.wait_all_tasks_blocked()
+            await anyio.wait_all_tasks_blocked()
             second = await tools.wait("1")
             assert (second.status, second.cell_id) == ("refused", "1")
             assert "Another call waits for cell 1" in second.text
@@ -280,9 +280,9 @@ async def test_a_cell_that_somebody_else_observes_is_refused(host_command: list[
     async with CodeModeProvider(host_command) as provider, provider.session(Recorder()) as session:
         mine, theirs = ModelTools(session, []), ModelTools(session, [])
         await mine.exec(f"yield_control(); {ENDLESS}")
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
             nursery.start_soon(mine.wait, "1")
-            await trio.testing.wait_all_tasks_blocked()
+            await anyio.wait_all_tasks_blocked()
             result = await theirs.wait("1")
             assert result.status == "refused"
             assert "already has an active observer" in result.text
@@ -295,13 +295,13 @@ async def test_a_cancelled_wait_loses_nothing_that_it_had_gathered(host_command:
     recorder.tools["gate"] = gate
     async with tools_over(host_command, recorder, "gate", "hang", "echo") as tools:
         await tools.exec("yield_control(); text(1); await tools.gate(); yield_control(); text(2); await tools.hang()")
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
 
             async def observe() -> None:
                 await tools.wait("1", until="end")
 
             nursery.start_soon(observe)
-            await trio.testing.wait_all_tasks_blocked()
+            await anyio.wait_all_tasks_blocked()
             gate.opened.set()
             await recorder.until(lambda: len(recorder.calls) == 2)
             nursery.cancel_scope.cancel()
@@ -417,10 +417,10 @@ async def test_a_lost_host_is_an_answer_that_says_what_is_gone(host_command: lis
 
         if phase == "wait":
             await tools.exec("yield_control(); await tools.hang()")
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
             nursery.start_soon(call)
             await recorder.until(lambda: recorder.calls)
-            await trio.testing.wait_all_tasks_blocked()
+            await anyio.wait_all_tasks_blocked()
             kill(provider)
         (result,) = results
         assert (result.status, result.cell_id) == ("failed", "1")

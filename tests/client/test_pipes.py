@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import anyio
 import pytest
 import trio
 
@@ -27,7 +28,7 @@ async def test_everything_arrives_in_order_however_large() -> None:
     os.set_blocking(reading, False)
     writer = PipeWriter(writing)
     pieces = [bytes([number % 251]) * size for number, size in enumerate([1, 70_000, 3, 2_000_000, 0, 12] * 5)]
-    async with trio.open_nursery() as nursery:
+    async with anyio.create_task_group() as nursery:
         nursery.start_soon(writer.run)
         for piece in pieces:
             writer.write(piece)
@@ -59,13 +60,13 @@ async def test_room_waits_while_too_much_is_queued(monkeypatch: pytest.MonkeyPat
         await writer.room()
         order.append("room")
 
-    async with trio.open_nursery() as nursery:
+    async with anyio.create_task_group() as nursery:
         nursery.start_soon(writer.run)
         await writer.room()
         writer.write(b"x" * 5_000_000)
         assert writer.full
         nursery.start_soon(ask_for_room)
-        await trio.testing.wait_all_tasks_blocked()
+        await anyio.wait_all_tasks_blocked()
         order.append("reading")
         writer.close()
         await _read_all(reading)
@@ -92,11 +93,11 @@ async def test_a_pipe_that_breaks_with_data_queued_lets_go_of_those_who_wait_for
     reading, writing = os.pipe()
     prepare_pipe(writing)
     writer = PipeWriter(writing)
-    async with trio.open_nursery() as nursery:
+    async with anyio.create_task_group() as nursery:
         nursery.start_soon(writer.run)
         writer.write(b"x" * 5_000_000)
         nursery.start_soon(writer.room)
-        await trio.testing.wait_all_tasks_blocked()
+        await anyio.wait_all_tasks_blocked()
         os.close(reading)
     assert writer.broken
     assert not writer.full

@@ -6,8 +6,8 @@ import os
 import signal
 import sys
 
+import anyio
 import pytest
-import trio
 from msgspec import Raw
 
 from codemode_client import CodeModeProvider, Session
@@ -28,27 +28,27 @@ CELL = ExecuteRequest("call", [], "")
 
 async def test_no_host_is_started_before_it_is_needed() -> None:
     async with puppets() as hosts, CodeModeProvider(hosts.command) as provider:
-        await trio.testing.wait_all_tasks_blocked()
+        await anyio.wait_all_tasks_blocked()
         assert provider._driver is None
 
 
 async def test_concurrent_first_calls_start_one_host() -> None:
     async with puppets() as hosts, CodeModeProvider(hosts.command) as provider:
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
             for _ in range(10):
                 nursery.start_soon(provider.open_session, Recorder())
             host = await hosts.next()
             for _ in range(10):
                 await host.open_session()
-        with trio.move_on_after(0.05) as scope:
+        with anyio.move_on_after(0.05) as scope:
             await hosts.next()
         assert scope.cancelled_caught
 
 
 async def test_callers_that_are_cancelled_do_not_stop_the_start_that_others_wait_for() -> None:
     async with puppets() as hosts, CodeModeProvider(hosts.command) as provider:
-        async with trio.open_nursery() as nursery:
-            scope = trio.CancelScope()
+        async with anyio.create_task_group() as nursery:
+            scope = anyio.CancelScope()
 
             async def impatient() -> None:
                 with scope:
@@ -57,9 +57,9 @@ async def test_callers_that_are_cancelled_do_not_stop_the_start_that_others_wait
             nursery.start_soon(impatient)
             host = await hosts.next()
             nursery.start_soon(provider.open_session, Recorder())
-            await trio.testing.wait_all_tasks_blocked()
+            await anyio.wait_all_tasks_blocked()
             scope.cancel()
-            await trio.testing.wait_all_tasks_blocked()
+            await anyio.wait_all_tasks_blocked()
             await host.open_session()
         assert len(hosts.started) == 1
 
@@ -72,7 +72,7 @@ async def test_an_error_at_start_reaches_everybody_who_waited_for_it() -> None:
             await provider.open_session(Recorder())
         errors.append(caught.value)
 
-    async with puppets() as hosts, CodeModeProvider(hosts.command) as provider, trio.open_nursery() as nursery:
+    async with puppets() as hosts, CodeModeProvider(hosts.command) as provider, anyio.create_task_group() as nursery:
         for _ in range(3):
             nursery.start_soon(fail, provider)
         host = await hosts.next()
@@ -84,7 +84,7 @@ async def test_an_error_at_start_reaches_everybody_who_waited_for_it() -> None:
 async def test_a_host_that_works_again_is_forgiven() -> None:
     async with puppets() as hosts, CodeModeProvider(hosts.command, start_attempts=2, first_backoff=0.01) as provider:
         for _ in range(3):
-            async with trio.open_nursery() as nursery:
+            async with anyio.create_task_group() as nursery:
 
                 async def fail() -> None:
                     with pytest.raises(HostStartError):
@@ -92,7 +92,7 @@ async def test_a_host_that_works_again_is_forgiven() -> None:
 
                 nursery.start_soon(fail)
                 await (await hosts.next()).leave()
-            async with trio.open_nursery() as nursery:
+            async with anyio.create_task_group() as nursery:
                 nursery.start_soon(provider.open_session, Recorder())
                 host = await hosts.next()
                 await host.open_session()
@@ -125,14 +125,14 @@ async def _open(provider: CodeModeProvider, next_host: object, name: str = "s") 
     async def open_session() -> None:
         sessions.append(await provider.open_session(Recorder(), name))
 
-    async with trio.open_nursery() as nursery:
+    async with anyio.create_task_group() as nursery:
         nursery.start_soon(open_session)
         await (await next_host()).open_session()  # type: ignore[operator]
     return sessions[0]
 
 
 async def test_calls_under_way_when_the_provider_closes_say_that_it_is_closed() -> None:
-    async with puppets() as hosts, trio.open_nursery() as nursery:
+    async with puppets() as hosts, anyio.create_task_group() as nursery:
 
         async def fail(session: Session) -> None:
             with pytest.raises(SessionClosedError):
@@ -146,11 +146,11 @@ async def test_calls_under_way_when_the_provider_closes_say_that_it_is_closed() 
             session = await _open(provider, hosts.next)
             nursery.start_soon(fail, session)
             nursery.start_soon(fail_to_open, provider)
-            await trio.testing.wait_all_tasks_blocked()
+            await anyio.wait_all_tasks_blocked()
 
 
 async def test_closing_while_the_host_starts_is_quick() -> None:
-    async with puppets() as hosts, trio.open_nursery() as nursery:
+    async with puppets() as hosts, anyio.create_task_group() as nursery:
 
         async def fail_to_open(provider: CodeModeProvider) -> None:
             with pytest.raises(ProviderClosedError):
@@ -162,7 +162,7 @@ async def test_closing_while_the_host_starts_is_quick() -> None:
 
 
 async def test_closing_while_a_start_is_put_off_does_not_wait_for_it() -> None:
-    async with trio.open_nursery() as nursery:
+    async with anyio.create_task_group() as nursery:
 
         async def fail_to_open(provider: CodeModeProvider, kind: type[Exception]) -> None:
             with pytest.raises(kind):
@@ -171,7 +171,7 @@ async def test_closing_while_a_start_is_put_off_does_not_wait_for_it() -> None:
         async with CodeModeProvider(["/nowhere/host"], first_backoff=1000, max_backoff=1000) as provider:
             await fail_to_open(provider, HostStartError)
             nursery.start_soon(fail_to_open, provider, ProviderClosedError)
-            await trio.testing.wait_all_tasks_blocked()
+            await anyio.wait_all_tasks_blocked()
 
 
 async def test_an_exception_of_the_block_comes_out_as_it_is() -> None:
@@ -184,16 +184,16 @@ async def test_an_exception_of_the_block_comes_out_as_it_is() -> None:
 
 async def test_cancelling_the_block_still_ends_the_host() -> None:
     async with puppets() as hosts:
-        with trio.CancelScope() as scope:
+        with anyio.CancelScope() as scope:
             async with CodeModeProvider(hosts.command) as provider:
                 await _open(provider, hosts.next)
                 scope.cancel()
-                await trio.sleep_forever()
+                await anyio.sleep_forever()
         assert scope.cancelled_caught
 
 
 async def test_a_session_that_the_host_refuses_is_an_error_with_the_hosts_words() -> None:
-    async with puppets() as hosts, CodeModeProvider(hosts.command) as provider, trio.open_nursery() as nursery:
+    async with puppets() as hosts, CodeModeProvider(hosts.command) as provider, anyio.create_task_group() as nursery:
 
         async def fail() -> None:
             with pytest.raises(RequestFailedError, match=r"^not today$"):
@@ -210,7 +210,7 @@ async def test_a_request_over_the_frame_limit_fails_for_its_caller_alone() -> No
         session = await _open(provider, hosts.next)
         with pytest.raises(RequestTooLargeError, match="more than the 1000 bytes"):
             await session.execute(ExecuteRequest("call", [], "x" * 1000))
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
             nursery.start_soon(session.execute, CELL)
             await hosts.started[0].start_cell("1")
 
@@ -246,7 +246,7 @@ async def test_a_tool_that_ends_the_program_ends_the_provider_too(kind: type[Bas
     recorder = Recorder(tool=tool)
     async with puppets() as hosts:
         with pytest.raises(BaseExceptionGroup) as caught:
-            async with CodeModeProvider(hosts.command) as provider, trio.open_nursery() as nursery:
+            async with CodeModeProvider(hosts.command) as provider, anyio.create_task_group() as nursery:
 
                 async def run() -> None:
                     session = await provider.open_session(recorder, "s")
@@ -257,6 +257,6 @@ async def test_a_tool_that_ends_the_program_ends_the_provider_too(kind: type[Bas
                 await host.open_session()
                 await host.start_cell("1")
                 await host.call_tool("1")
-                await trio.sleep_forever()
+                await anyio.sleep_forever()
     assert caught.value.subgroup(kind) is not None
     assert recorder.closed == ["1"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import anyio
 import pytest
-import trio
 
 from codemode_client._loops.slots import Slot
 
@@ -15,10 +15,10 @@ async def test_a_value_reaches_everybody_who_waits_and_everybody_who_asks_later(
     async def ask() -> None:
         got.append(await slot.get())
 
-    async with trio.open_nursery() as nursery:
+    async with anyio.create_task_group() as nursery:
         for _ in range(3):
             nursery.start_soon(ask)
-        await trio.testing.wait_all_tasks_blocked()
+        await anyio.wait_all_tasks_blocked()
         slot.resolve(7)
     assert await slot.get() == 7
     assert got == [7, 7, 7]
@@ -47,17 +47,17 @@ async def test_each_task_raises_an_error_of_its_own() -> None:
 
 async def test_the_last_waiter_that_is_cancelled_abandons_the_value_at_once() -> None:
     slot: Slot[int] = Slot()
-    scopes = [trio.CancelScope(), trio.CancelScope()]
+    scopes = [anyio.CancelScope(), anyio.CancelScope()]
     abandoned: list[str] = []
 
-    async def ask(scope: trio.CancelScope) -> None:
+    async def ask(scope: anyio.CancelScope) -> None:
         with scope:
             await slot.get(lambda: abandoned.append("now"))
 
-    async with trio.open_nursery() as nursery:
+    async with anyio.create_task_group() as nursery:
         for scope in scopes:
             nursery.start_soon(ask, scope)
-        await trio.testing.wait_all_tasks_blocked()
+        await anyio.wait_all_tasks_blocked()
         scopes[0].cancel()
         assert abandoned == []
         scopes[1].cancel()
@@ -73,9 +73,9 @@ async def test_a_value_that_was_handed_over_survives_a_cancellation_in_the_same_
     async def ask() -> None:
         got.append(await slot.get(lambda: abandoned.append("now")))
 
-    async with trio.open_nursery() as nursery:
+    async with anyio.create_task_group() as nursery:
         nursery.start_soon(ask)
-        await trio.testing.wait_all_tasks_blocked()
+        await anyio.wait_all_tasks_blocked()
         slot.resolve(7)
         nursery.cancel_scope.cancel()
     assert got == [7]
@@ -85,7 +85,7 @@ async def test_a_value_that_was_handed_over_survives_a_cancellation_in_the_same_
 async def test_a_value_that_is_there_already_is_not_consumed_by_a_cancelled_call() -> None:
     slot: Slot[int] = Slot()
     slot.resolve(7)
-    with trio.CancelScope() as scope:
+    with anyio.CancelScope() as scope:
         scope.cancel()
         await slot.get()
     assert scope.cancelled_caught

@@ -8,8 +8,8 @@ import signal
 import sys
 from collections.abc import Iterator
 
+import anyio
 import pytest
-import trio
 from msgspec import Raw
 from opentelemetry import baggage, trace
 from opentelemetry import context as contexts
@@ -70,7 +70,7 @@ def is_within(span: ReadableSpan, parent: ReadableSpan) -> bool:
 
 async def test_one_trace_leads_from_the_caller_to_what_its_tools_do(host_command: list[str], spans: Spans) -> None:
     toolbox = Toolbox()
-    both = trio.Event()
+    both = anyio.Event()
     running = 0
 
     @toolbox.tool
@@ -285,7 +285,7 @@ async def test_the_cell_of_a_cancelled_caller_has_a_span_to_its_end(host_command
         CodeModeProvider(host_command, tracer_provider=spans.provider) as provider,
         provider.session(recorder) as session,
     ):
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
             nursery.start_soon(session.run, "notify('here'); await new Promise(() => {})")
             await recorder.until(lambda: recorder.notifications)
             nursery.cancel_scope.cancel()

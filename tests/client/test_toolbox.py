@@ -6,9 +6,9 @@ import threading
 from functools import partial
 from typing import Any
 
+import anyio
 import msgspec
 import pytest
-import trio
 from msgspec import Raw
 
 from codemode_client import CodeModeProvider, Toolbox
@@ -216,7 +216,7 @@ async def test_no_more_plain_functions_run_at_once_than_there_are_threads() -> N
     async def one(number: int) -> None:
         results[number] = await call(toolbox, "work", b'{"number": %d}' % number)
 
-    async with trio.open_nursery() as nursery:
+    async with anyio.create_task_group() as nursery:
         for number in range(100):
             nursery.start_soon(one, number)
     assert results == {number: number for number in range(100)}
@@ -287,7 +287,7 @@ async def test_a_cell_that_ends_does_not_wait_for_the_thread_of_a_plain_function
 
         @toolbox.tool
         async def has_started() -> bool:
-            return await trio.to_thread.run_sync(started.wait, 60)
+            return await anyio.to_thread.run_sync(started.wait, 60)
 
         written, _ = await run_script(toolbox, "tools.wait(); text(await tools.has_started())")
         assert written == ["true"]

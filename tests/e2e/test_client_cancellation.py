@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import anyio
+import anyio.lowlevel
 import trio
 from msgspec import Raw
 
@@ -15,7 +17,7 @@ class CancelAtStep(trio.abc.Instrument):
     """Cancels a scope when a task is about to take its Nth step."""
 
     def __init__(self, step: int) -> None:
-        self.scope = trio.CancelScope()
+        self.scope = anyio.CancelScope()
         self.task: trio.lowlevel.Task | None = None
         self._left = step
 
@@ -39,7 +41,7 @@ async def _life(provider: CodeModeProvider, recorder: Recorder) -> None:
 
 
 async def _tool(invocation: ToolInvocation) -> Raw:
-    await trio.lowlevel.checkpoint()
+    await anyio.lowlevel.checkpoint()
     return invocation.input
 
 

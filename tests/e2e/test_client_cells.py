@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import anyio
 import pytest
-import trio
 from msgspec import Raw
 
 from codemode_client import CodeModeProvider, Toolbox
@@ -53,7 +53,7 @@ async def test_an_error_is_the_cells_own(host_command: list[str]) -> None:
 
 
 async def test_a_cell_yields_goes_on_and_ends(host_command: list[str]) -> None:
-    tool = trio.Event()
+    tool = anyio.Event()
 
     async def step(_: ToolInvocation) -> Raw:
         await tool.wait()
@@ -101,13 +101,13 @@ async def test_a_terminate_stops_a_loop_that_never_ends_and_gives_what_it_wrote(
 async def test_a_terminate_answers_the_pending_observer_too(host_command: list[str]) -> None:
     async with CodeModeProvider(host_command) as provider, provider.session(Recorder()) as session:
         started = await session.execute(cell(FOREVER, yield_time_ms=60_000))
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
 
             async def observe() -> None:
                 assert isinstance(await started.initial_response(), Terminated)
 
             nursery.start_soon(observe)
-            await trio.testing.wait_all_tasks_blocked()
+            await anyio.wait_all_tasks_blocked()
             outcome = await session.terminate(started.cell_id)
             assert isinstance(outcome.response, Terminated)
 
@@ -120,7 +120,7 @@ async def test_two_observers_of_one_cell_are_one_too_many(host_command: list[str
 
 
 async def test_a_cancelled_wait_loses_no_output(host_command: list[str]) -> None:
-    release = trio.Event()
+    release = anyio.Event()
 
     async def step(_: ToolInvocation) -> Raw:
         await release.wait()
@@ -132,7 +132,7 @@ async def test_a_cancelled_wait_loses_no_output(host_command: list[str]) -> None
         )
         await started.initial_response()
         for _ in range(20):
-            with trio.move_on_after(0.002):
+            with anyio.move_on_after(0.002):
                 await session.wait(WaitRequest(started.cell_id, 60_000))
         release.set()
         found: list[str] = []
@@ -204,14 +204,14 @@ async def test_shutting_down_ends_live_cells_and_answers_their_observers(host_co
     async with CodeModeProvider(host_command) as provider:
         session = await provider.open_session(recorder)
         cells = [await session.execute(cell(FOREVER, yield_time_ms=60_000)) for _ in range(3)]
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
 
             async def observe(index: int) -> None:
                 assert isinstance(await cells[index].initial_response(), Terminated)
 
             for index in range(3):
                 nursery.start_soon(observe, index)
-            await trio.testing.wait_all_tasks_blocked()
+            await anyio.wait_all_tasks_blocked()
             await session.shutdown()
         assert sorted(recorder.closed) == ["1", "2", "3"]
         with pytest.raises(SessionClosedError):
@@ -232,8 +232,8 @@ async def test_leaving_the_provider_ends_live_cells(host_command: list[str]) -> 
 async def test_a_cancelled_run_terminates_its_cell(host_command: list[str]) -> None:
     recorder = Recorder(hang=forever)
     async with CodeModeProvider(host_command) as provider, provider.session(recorder) as session:
-        with trio.CancelScope() as scope:
-            async with trio.open_nursery() as nursery:
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as nursery:
                 nursery.start_soon(session.run, "await tools.hang()", [definition("hang")])
                 await recorder.until(lambda: recorder.calls)
                 scope.cancel()

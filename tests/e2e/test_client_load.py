@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import anyio
 import pytest
-import trio
 from msgspec import Raw
 
 from codemode_client import CodeModeProvider
@@ -18,7 +18,7 @@ MEBIBYTE = 1024 * 1024
 
 
 async def test_two_hundred_cells_live_at_once_all_end(host_command: list[str]) -> None:
-    release = trio.Event()
+    release = anyio.Event()
 
     async def gate(_: ToolInvocation) -> Raw:
         await release.wait()
@@ -33,7 +33,7 @@ async def test_two_hundred_cells_live_at_once_all_end(host_command: list[str]) -
             assert isinstance(response, Result)
             results.append(response.error_text)
 
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
             for _ in range(200):
                 nursery.start_soon(run)
             await recorder.until(lambda: len(recorder.calls) == 200)
@@ -45,7 +45,7 @@ async def test_two_hundred_cells_live_at_once_all_end(host_command: list[str]) -
 
 async def test_ten_thousand_calls_in_flight_at_once_all_come_back(own_host_command: list[str]) -> None:
     # The reference host ends over so many.
-    release = trio.Event()
+    release = anyio.Event()
     waiting = 0
 
     async def gate(invocation: ToolInvocation) -> Raw:

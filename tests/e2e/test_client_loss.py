@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
+import anyio
 import pytest
-import trio
 
 from codemode_client import CodeModeProvider, Session
 from codemode_protocol.errors import HostLostError, StaleCellError
@@ -66,7 +66,7 @@ async def test_the_loss_is_the_answer_to_what_was_under_way(host_command: list[s
         assert driver._child is not None
         # Stopped, the host cannot answer before it is killed.
         os.kill(driver._child.pid, signal.SIGSTOP)
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
 
             async def call() -> None:
                 match phase:
@@ -80,7 +80,7 @@ async def test_the_loss_is_the_answer_to_what_was_under_way(host_command: list[s
                         await session.shutdown()
 
             nursery.start_soon(call)
-            await trio.testing.wait_all_tasks_blocked()
+            await anyio.wait_all_tasks_blocked()
             kill(provider)
         assert recorder.closed == ["1"]
 
@@ -90,7 +90,7 @@ async def test_a_hundred_calls_at_the_moment_of_the_loss_all_end(host_command: l
     async with CodeModeProvider(host_command) as provider, provider.session(recorder) as session:
         ended: list[str] = []
         await said(session, "")
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as nursery:
 
             async def run(number: int) -> None:
                 try:

@@ -11,7 +11,9 @@ import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+import anyio
 import trio
+from anyio.abc import TaskGroup
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -64,7 +66,7 @@ class Cancel(trio.abc.Instrument):
     """Cancels each task that asked for it when it is about to take its Nth step."""
 
     def __init__(self) -> None:
-        self.due: dict[trio.lowlevel.Task, tuple[trio.CancelScope, int]] = {}
+        self.due: dict[trio.lowlevel.Task, tuple[anyio.CancelScope, int]] = {}
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         if task in self.due:
@@ -84,7 +86,7 @@ class Owned:
 
 
 class World:
-    def __init__(self, provider: CodeModeProvider, nursery: trio.Nursery, cancel: Cancel) -> None:
+    def __init__(self, provider: CodeModeProvider, nursery: TaskGroup, cancel: Cancel) -> None:
         self.provider = provider
         self.nursery = nursery
         self.cancel = cancel
@@ -103,15 +105,15 @@ class World:
         call = self._call(step)
         if call is None:
             return
-        over = trio.Event()
+        over = anyio.Event()
         self.begun += 1
         self.nursery.start_soon(self._make, call, step.steps, over)
         if step.joined:
-            with trio.move_on_after(0.05):
+            with anyio.move_on_after(0.05):
                 await over.wait()
 
-    async def _make(self, call: Callable[[], Awaitable[None]], steps: int, over: trio.Event) -> None:
-        with trio.CancelScope() as scope:
+    async def _make(self, call: Callable[[], Awaitable[None]], steps: int, over: anyio.Event) -> None:
+        with anyio.CancelScope() as scope:
             if steps:
                 self.cancel.due[trio.lowlevel.current_task()] = (scope, steps)
             try:
@@ -186,7 +188,7 @@ async def test_whatever_happens_the_promises_hold(host_command: list[str], steps
     tasks_before = trio.lowlevel.current_statistics().tasks_living
     async with (
         CodeModeProvider(host_command, start_attempts=1000, first_backoff=0.001, max_backoff=0.001) as provider,
-        trio.open_nursery() as nursery,
+        anyio.create_task_group() as nursery,
     ):
         world = World(provider, nursery, cancel)
         await world._open()

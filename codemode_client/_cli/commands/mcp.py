@@ -57,12 +57,11 @@ def _seconds(text: str) -> float:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until the client is done; returns the exit status."""
+    import asyncio
     import logging
     import shlex
     import signal
     import sys
-
-    import trio
 
     from codemode_client._cli.console.loading import load_tools
     from codemode_protocol.errors import first_cause
@@ -89,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
             go_on_without=options.go_on_without,
         )
         try:
-            stopped = trio.run(program.run, *descriptors)
+            stopped = asyncio.run(program.run(*descriptors))
         except BaseException as raised:
             cause = first_cause(raised)
             if not isinstance(cause, McpServerError):

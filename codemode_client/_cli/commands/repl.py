@@ -50,10 +50,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Read cells until there are no more; returns the exit status."""
+    import asyncio
     import shlex
     import sys
-
-    import trio
 
     from codemode_client._cli.console.display import JsonDisplay, TextDisplay
     from codemode_client._cli.console.loading import connected, load_tools
@@ -76,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
         ):
             return await converse(Repl(session, toolbox, display), toolbox, display)
 
-    return trio.run(main)
+    return asyncio.run(main())
 
 
 async def _pipe(repl: Repl, toolbox: Toolbox, display: Display) -> ExitStatus:
@@ -88,7 +87,7 @@ async def _pipe(repl: Repl, toolbox: Toolbox, display: Display) -> ExitStatus:
 
 
 async def _prompt(repl: Repl, toolbox: Toolbox, display: Display) -> ExitStatus:
-    import trio
+    import asyncio
 
     from codemode_client._cli.console.terminal import Prompt
     from codemode_protocol.tools import visible_tools
@@ -97,10 +96,10 @@ async def _prompt(repl: Repl, toolbox: Toolbox, display: Display) -> ExitStatus:
     prompt = Prompt(tools, COMMANDS)
     count = "1 tool" if len(tools) == 1 else f"{len(tools)} tools"
     display.value(f"codemode: {count}; each input is a cell of its own. .help says more.")
-    async with repl.interruptible():
+    with repl.interruptible():
         while True:
             try:
-                text = await trio.to_thread.run_sync(prompt.read)
+                text = await asyncio.to_thread(prompt.read)
             except EOFError:
                 return ExitStatus.OK
             match (text or "").split():

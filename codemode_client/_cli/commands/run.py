@@ -34,10 +34,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the script; returns the exit status."""
+    import asyncio
     import shlex
     import sys
-
-    import trio
 
     from codemode_client._cli.console.cells import follow, interval, start, succeeded
     from codemode_client._cli.console.display import Display, JsonDisplay, TextDisplay
@@ -70,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
             return succeeded(response)
 
     try:
-        return ExitStatus.OK if trio.run(main) else ExitStatus.SCRIPT_ERROR
+        return ExitStatus.OK if asyncio.run(main()) else ExitStatus.SCRIPT_ERROR
     except BaseException as raised:
         cause = first_cause(raised)
         if isinstance(cause, RequestFailedError):

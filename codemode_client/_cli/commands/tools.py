@@ -31,9 +31,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the tools; returns the exit status."""
+    import asyncio
     import sys
-
-    import trio
 
     from codemode_client._cli.console.display import write_json
     from codemode_client._cli.console.loading import connected, load_tools
@@ -49,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
         async with connected(toolbox, options.mcp):
             return toolbox.definitions
 
-    definitions = trio.run(enabled)
+    definitions = asyncio.run(enabled())
     visible = visible_tools(definitions)
     if options.description and options.json:
         write_json({"exec": exec_description(definitions), "wait": wait_description()})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from codemode_client._cli.console.scripts import Script
-from codemode_client._session.cells import HostStartedCell
+from codemode_client._session.cells import StartedCell
 from codemode_client._session.session import Session
 from codemode_protocol.source import ExecSource
 from codemode_protocol.values import (
@@ -24,14 +24,14 @@ DEFAULT_YIELD_MS = 200
 """How often output is collected from a cell whose source does not say so, in milliseconds."""
 
 
-async def start(session: Session, script: Script, tools: Sequence[ToolDefinition], every: int) -> HostStartedCell:
+async def start(session: Session, script: Script, tools: Sequence[ToolDefinition], every: int) -> StartedCell:
     """Start a script's cell; its output is first collected after so many milliseconds."""
     source = script.source
     return await session.execute(ExecuteRequest("run", list(tools), source.source, every, source.max_output_tokens))
 
 
 async def follow(
-    session: Session, cell: HostStartedCell, show: Callable[[ContentItem], None], every: int
+    session: Session, cell: StartedCell, show: Callable[[ContentItem], None], every: int
 ) -> Result | Terminated:
     """Show what a cell writes until it ends, collected at least every so many milliseconds; give its last response.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import codecs
 import os
 from collections.abc import AsyncIterator
-
-import trio
+from functools import partial
 
 from codemode_client._cli.commands import UsageError
 from codemode_client._cli.console.javascript import is_complete
+from codemode_client._loops.threads import Threads
 
 _READ_BYTES = 65536
 
@@ -33,9 +33,10 @@ async def cells(descriptor: int = 0) -> AsyncIterator[str]:
 async def _lines(descriptor: int) -> AsyncIterator[str]:
     decode = codecs.getincrementaldecoder("utf-8")().decode
     rest = ""
+    reader = Threads(1)
     while True:
         # Not through sys.stdin: a thread that still waits when the program ends must not hold its lock.
-        data = await trio.to_thread.run_sync(os.read, descriptor, _READ_BYTES, abandon_on_cancel=True)
+        data = await reader.run(partial(os.read, descriptor, _READ_BYTES))
         try:
             *lines, rest = (rest + decode(data, not data)).split("\n")
         except UnicodeDecodeError as error:

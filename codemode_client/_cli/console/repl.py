@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
-import trio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from codemode_client._cli.console.cells import follow, interval, start, succeeded
 from codemode_client._cli.console.display import Display
 from codemode_client._cli.console.scripts import Script
 from codemode_client._cli.console.values import Shown, showing
-from codemode_client._session.cells import HostStartedCell
+from codemode_client._session.cells import StartedCell
 from codemode_client._session.session import Session
 from codemode_client._tools.toolbox import Toolbox
 from codemode_protocol.errors import CodeModeError, HostError, HostUnavailableError, StaleCellError
@@ -28,24 +27,27 @@ class Repl:
         self._toolbox = toolbox
         self._display = display
         self._generation = session.generation
-        self._running: trio.CancelScope | None = None
+        self._running: asyncio.Task[Result | Terminated] | None = None
         self.failures = 0
         """How many cells did not succeed."""
 
-    @asynccontextmanager
-    async def interruptible(self) -> AsyncIterator[None]:
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
         """Within this, Ctrl-C ends the running cell alone."""
-        with trio.open_signal_receiver(signal.SIGINT) as signals:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._interrupt, signals)
-                yield
-                nursery.cancel_scope.cancel()
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGINT, self._interrupt)
+        try:
+            yield
+        finally:
+            loop.remove_signal_handler(signal.SIGINT)
 
-    async def _interrupt(self, signals: AsyncIterator[int]) -> None:
-        async for _ in signals:
-            if self._running is not None:
-                sys.stderr.write("\n")  # the terminal has written ^C
-                self._running.cancel()
+    def _interrupt(self) -> None:
+        if self._running is not None:
+            sys.stderr.write("\n")  # the terminal has written ^C
+            self._running.cancel()
 
     async def run(self, text: str) -> None:
         """Run one cell and show what it does. Raises `HostUnavailableError` when no host starts any more."""
@@ -91,14 +93,21 @@ class Repl:
                 self._display.value(value)
 
         every = interval(script.source, None)
-        cell: HostStartedCell | None = None
-        with trio.CancelScope() as scope:
-            self._running = scope
-            try:
-                cell = await start(self._session, script, self._toolbox.definitions, every)
-                return await follow(self._session, cell, show, every)
-            finally:
-                self._running = None
+        cell: StartedCell | None = None
+
+        async def execute() -> Result | Terminated:
+            nonlocal cell
+            cell = await start(self._session, script, self._toolbox.definitions, every)
+            return await follow(self._session, cell, show, every)
+
+        self._running = asyncio.create_task(execute())
+        try:
+            await asyncio.wait([self._running])
+            if not self._running.cancelled():
+                return self._running.result()
+        finally:
+            self._running.cancel()
+            self._running = None
         if cell is None:
             return Terminated("", [])
         response = (await self._session.terminate(cell.cell_id)).response

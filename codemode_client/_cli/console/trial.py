@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import statistics
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-
-import trio
 
 from codemode_client._cli.console.diagnosis import Finding
 from codemode_client._session.provider import CodeModeProvider
@@ -67,7 +66,7 @@ def _check(command: Sequence[str]) -> Iterator[Finding]:
 
 def _cells(command: Sequence[str]) -> Finding:
     try:
-        first, usual = trio.run(_measure, command)
+        first, usual = asyncio.run(_measure(command))
     except BaseException as raised:
         cause = first_cause(raised)
         if not isinstance(cause, CodeModeError):

@@ -1,0 +1,266 @@
+"""A provider on an asyncio loop in a background thread, and calls of other threads on it.
+
+A `Call` belongs to its caller until the caller disowns it, because an exception (Ctrl-C) came first. Whichever of the
+two comes second, the call's end or the disowning, finds the other under the lock, and then the result goes back to the
+session, on the loop: an answer is kept for the next wait, a cell that no caller has is terminated, a session is shut
+down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import contextvars
+import itertools
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, TypeVar
+
+from codemode_client._process.child import KILL_SECONDS, TERMINATE_SECONDS
+from codemode_client._session.provider import CodeModeProvider
+from codemode_protocol.errors import CodeModeError
+
+T = TypeVar("T")
+
+ABANDONED_SECONDS = 5.0
+"""How long to wait for the end of a call that was disowned. It comes at once, unless something is broken."""
+
+_numbers = itertools.count(1)
+
+
+class Call(Generic[T]):
+    """An async function to run on the background loop, in a copy of its caller's context.
+
+    Args:
+        function: What to run.
+        closed: Makes the error of a call that comes after the provider's end.
+        give_back: Called on the loop with a result that the caller did not take.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[], Coroutine[Any, Any, T]],
+        closed: Callable[[], CodeModeError],
+        give_back: Callable[[T], object] | None,
+    ) -> None:
+        self.ended = threading.Lock()
+        """Free once the call has ended."""
+        self.ended.acquire()
+        self._function = function
+        self._closed = closed
+        self._give_back = give_back
+        self._context = contextvars.copy_context()
+        self._lock = threading.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._results: list[T] = []
+        self._error: BaseException | None = None
+        self._disowned = False
+        self._began = False
+        self._over = False
+
+    # for the caller, on its thread
+
+    def result(self) -> T:
+        """Return what the call ended with, or raise it; once `ended`."""
+        if self._error is not None:
+            try:
+                raise self._error
+            finally:
+                self._error = None  # its traceback leads to this frame
+        return self._results[0]
+
+    def disown(self, loop: BackgroundLoop) -> None:
+        """Leave the call: cancel it if it runs, and give its result back if it has one."""
+        with self._lock:
+            self._disowned = True
+            over = self._over
+        loop.post(self._return if over else self._cancel)
+        # Limited, for the exception may have come before the call was under way.
+        self.ended.acquire(timeout=0 if over else ABANDONED_SECONDS)
+
+    # on the loop
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
+        """Run the call as a task."""
+        self._task = task = loop.create_task(self._run(), context=self._context)
+        return task
+
+    def refuse(self) -> None:
+        """End the call without running it: the provider is closed."""
+        self._error = self._closed()
+        self._end()
+
+    async def _run(self) -> None:
+        self._began = True
+        try:
+            if not self._disowned:
+                self._results.append(await self._function())
+        except asyncio.CancelledError:
+            self._error = self._closed()
+        except BaseException as error:  # noqa: BLE001 - it is the caller's
+            self._error = error
+        finally:
+            self._end()
+
+    def _cancel(self) -> None:
+        # A task that has not begun ends by itself when it does; asyncio would not even begin it once cancelled.
+        if self._task is not None and self._began:
+            self._task.cancel()
+
+    def _end(self) -> None:
+        with self._lock:
+            self._over = True
+            disowned = self._disowned
+        if disowned:
+            self._return()
+        self.ended.release()
+
+    def _return(self) -> None:
+        if self._results and self._give_back is not None:
+            self._give_back(self._results[0])
+
+
+class BackgroundLoop:
+    """A thread that runs an asyncio loop, on which a provider is entered until `stop`."""
+
+    def __init__(self, provider: CodeModeProvider) -> None:
+        self._provider = provider
+        self._lock = threading.Lock()
+        """For a few assignments at a time; never held while anything waits."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """While calls can be made."""
+        self._waiting: list[Callable[[], object]] = []
+        """What was posted while there was none."""
+        self._calls: set[asyncio.Task[None]] = set()
+        self._ended = False
+        self._failure: BaseException | None = None
+        self._stopping = False
+        self._stop: asyncio.Event | None = None
+        self._host_gone = threading.Event()
+        self._process = os.getpid()
+        # A daemon: at its end the interpreter must wait neither for it before `_at_exit` runs, nor for a tool after.
+        self._thread = threading.Thread(target=self._live, name=f"codemode-provider-{next(_numbers)}", daemon=True)
+        self._thread.start()
+        atexit.register(self._at_exit)
+
+    # from any thread
+
+    def call(
+        self,
+        function: Callable[[], Coroutine[Any, Any, T]],
+        closed: Callable[[], CodeModeError],
+        give_back: Callable[[T], object] | None = None,
+    ) -> T:
+        """Run an async function on the loop and wait for it. If an exception comes first, Ctrl-C's say, give it up."""
+        self.check()
+        call = Call(function, closed, give_back)
+        try:
+            self.post(lambda: self._start(call))
+            call.ended.acquire()
+        except BaseException:
+            call.disown(self)
+            raise
+        return call.result()
+
+    def _start(self, call: Call[T]) -> None:
+        if self._loop is None:
+            call.refuse()
+        else:
+            task = call.start(self._loop)
+            self._calls.add(task)
+            task.add_done_callback(self._calls.discard)
+
+    def check(self) -> None:
+        """Raise RuntimeError where calls cannot be made: in the loop's own thread, and in a fork of the process."""
+        if threading.get_ident() == self._thread.ident:
+            raise RuntimeError(
+                "a call from the provider's own loop would wait for itself: make the tool a plain function, which "
+                "runs in a worker thread"
+            )
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                f"the provider belongs to process {self._process}, of which this is a fork: make one in each process"
+            )
+
+    def post(self, function: Callable[[], object]) -> None:
+        """Call a function on the loop, in the order of posting; after the loop's end, here."""
+        with self._lock:
+            if not self._ended:
+                if self._loop is not None:
+                    self._loop.call_soon_threadsafe(function)
+                else:
+                    self._waiting.append(function)
+                return
+        function()
+
+    def start_soon(self, function: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        """On the loop: run something that nothing waits for."""
+
+        async def run() -> None:
+            with contextlib.suppress(CodeModeError):
+                await function()
+
+        if self._loop is not None:
+            self._provider.loop.start(run)
+
+    def stop(self) -> None:
+        """Close the provider, let its calls end, and end the thread. Does not wait."""
+        self.post(self._set_stopping)
+
+    def _set_stopping(self) -> None:
+        self._stopping = True
+        if self._stop is not None:
+            self._stop.set()
+
+    def join(self) -> None:
+        """Wait for the thread's end, and raise what it broke with."""
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def _at_exit(self) -> None:
+        """End the host of a program that ends without having left the provider; leave its tools where they are."""
+        if os.getpid() == self._process:
+            self.stop()
+            self._host_gone.wait(self._provider.close_timeout + TERMINATE_SECONDS + KILL_SECONDS)
+
+    # the thread
+
+    def _live(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except BaseException as error:  # noqa: BLE001 - for the caller that leaves the provider
+            self._failure = error
+        with self._lock:
+            self._ended = True
+            waiting, self._waiting = self._waiting, []
+        for function in waiting:
+            function()
+        self._host_gone.set()
+        atexit.unregister(self._at_exit)
+
+    async def _main(self) -> None:
+        async with self._provider:
+            self._stop = asyncio.Event()
+            self._open()
+            try:
+                if not self._stopping:
+                    await self._stop.wait()
+                closing = asyncio.create_task(self._provider.aclose())
+                await self._provider.host_gone()
+                self._host_gone.set()
+                await closing
+            finally:
+                with self._lock:
+                    self._loop = None  # a call that comes now is refused at the end
+                while self._calls:  # these fail now, for the provider is closed
+                    await asyncio.wait([*self._calls])
+
+    def _open(self) -> None:
+        with self._lock:
+            self._loop = asyncio.get_running_loop()
+            waiting, self._waiting = self._waiting, []
+        for function in waiting:
+            function()

@@ -1,0 +1,161 @@
+"""The client on asyncio, and on any loop with its interface (uvloop). Imported only there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from types import TracebackType
+from typing import Any, TypeVar
+
+from codemode_client._loops.interface import Closable, Loop
+
+T = TypeVar("T")
+
+
+class AsyncioLoop(Loop):
+    """One provider's use of the asyncio loop that runs the caller."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.identity: object = self._loop
+        self.current: Callable[[], object] = asyncio._get_running_loop
+        self._process = os.getpid()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._owner: asyncio.Task[Any] | None = None
+        """The task whose block the provider is; None before and after."""
+        self._failures: list[BaseException] = []
+        """What tasks broke with that nothing waits for."""
+        self.time: Callable[[], float] = self._loop.time
+
+    async def enter(self) -> None:
+        self._owner = asyncio.current_task()
+
+    async def leave(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        owner, self._owner = self._owner, None
+        await self.shield(self._finish)
+        if self._failures:
+            # As a task group does it: what broke is raised, and not the cancellation that came of it.
+            if owner is not None:
+                owner.uncancel()
+            raise BaseExceptionGroup("the client's own tasks failed", self._failures)
+
+    async def _finish(self) -> None:
+        while self._tasks:
+            await asyncio.wait([*self._tasks])
+
+    def check(self) -> None:
+        if asyncio._get_running_loop() is not self._loop:
+            raise RuntimeError(
+                "the provider belongs to another event loop: enter a provider in each loop that uses one"
+            )
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                f"the provider belongs to process {self._process}, of which this is a fork: make one in each process"
+            )
+
+    def waiter(self, on_cancelled: Callable[[], object] | None = None) -> _Waiter:
+        return _Waiter(self._loop, on_cancelled)
+
+    async def checkpoint(self) -> None:
+        await asyncio.sleep(0)
+
+    async def checkpoint_if_cancelled(self) -> None:
+        """Do nothing: a cancellation here is an exception at the next await that really waits."""
+
+    async def shield(self, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        task = self._loop.create_task(function())
+        cancelled: asyncio.CancelledError | None = None
+        while not task.done():
+            try:
+                with _shielded_from_anyio() if cancelled is not None else contextlib.nullcontext():
+                    await asyncio.wait((task,))
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            task.cancelled() or task.exception()  # it was looked at, so that asyncio does not complain of it
+            raise cancelled
+        return task.result()
+
+    def start(
+        self, function: Callable[[], Coroutine[Any, Any, object]], context: Context | None = None
+    ) -> asyncio.Task[Any]:
+        # A copy, since a task writes to the context that it is given.
+        own = None if context is None else context.copy()
+        task = self._loop.create_task(function(), context=own)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failures.append(error)
+            if self._owner is not None and len(self._failures) == 1:
+                self._owner.cancel()
+
+    def call_later(self, seconds: float, function: Callable[[], object]) -> Closable:
+        return _Timer(self._loop.call_later(seconds, function))
+
+    def when_readable(self, fd: int, function: Callable[[], object]) -> Closable:
+        self._loop.add_reader(fd, function)
+        return _Watch(self._loop.remove_reader, fd)
+
+    def when_writable(self, fd: int, function: Callable[[], object]) -> Closable:
+        self._loop.add_writer(fd, function)
+        return _Watch(self._loop.remove_writer, fd)
+
+    def call_from_thread(self, function: Callable[[], object]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(function)
+
+    def is_cancellation(self, error: BaseException) -> bool:
+        return isinstance(error, asyncio.CancelledError)
+
+
+class _Waiter(asyncio.Future[None]):
+    """A future that tells at once when a task is cancelled that awaits it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_cancelled: Callable[[], object] | None) -> None:
+        super().__init__(loop=loop)
+        self._on_cancelled = on_cancelled
+
+    def cancel(self, msg: Any = None) -> bool:
+        cancelled = super().cancel(msg)
+        if cancelled and self._on_cancelled is not None:
+            self._on_cancelled()
+        return cancelled
+
+
+class _Timer:
+    __slots__ = ("close",)
+
+    def __init__(self, handle: asyncio.TimerHandle) -> None:
+        self.close = handle.cancel
+
+
+class _Watch:
+    __slots__ = ("_fd", "_remove")
+
+    def __init__(self, remove: Callable[[int], object], fd: int) -> None:
+        self._remove: Callable[[int], object] | None = remove
+        self._fd = fd
+
+    def close(self) -> None:
+        remove, self._remove = self._remove, None
+        if remove is not None:
+            remove(self._fd)
+
+
+def _shielded_from_anyio() -> contextlib.AbstractContextManager[object]:
+    """Keep a cancel scope of anyio away, which repeats its cancellation until it is let through."""
+    anyio = sys.modules.get("anyio")
+    if anyio is None:
+        return contextlib.nullcontext()
+    shield: contextlib.AbstractContextManager[object] = anyio.CancelScope(shield=True)
+    return shield

@@ -1,0 +1,59 @@
+"""The options of a provider, on every event loop and for plain calls."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING
+
+from codemode_protocol.framing import MAX_PAYLOAD_BYTES
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
+
+START_ATTEMPTS = 5
+FIRST_BACKOFF_SECONDS = 0.1
+MAX_BACKOFF_SECONDS = 5.0
+
+
+@dataclass(eq=False, repr=False)
+class ProviderOptions:
+    """How a provider starts, treats and ends its host. Times are in seconds.
+
+    Attributes:
+        command: The host program and its arguments: `["codemode-host", "--memory-mib", "64"]`, `["ssh", "box",
+            "codemode-host"]`, `["docker", "run", "-i", …]`; by default this environment's own host.
+        env: The host process's environment; by default the caller's own.
+        cwd: The host process's working directory; by default the caller's own.
+        handshake_timeout: How long the host may take to answer at all.
+        shutdown_timeout: How long the host may take to close a session, before it is taken for lost.
+        close_timeout: How long the host may take to end once its input is closed, before it is made to.
+        start_attempts: After so many hosts in a row that did not come to answer a request, no other is started.
+        first_backoff: How long the start after a failed one is put off; doubled for each further one.
+        max_backoff: The most that a start is put off.
+        max_frame_bytes: The limit of a frame's payload, both ways.
+        tracer_provider: OpenTelemetry's (the extra `otel`): executes, waits and tool calls have spans.
+    """
+
+    command: Sequence[str] | None = None
+    _: KW_ONLY
+    env: Mapping[str, str] | None = None
+    cwd: str | None = None
+    handshake_timeout: float = 10.0
+    shutdown_timeout: float = 10.0
+    close_timeout: float = 2.0
+    start_attempts: int = START_ATTEMPTS
+    first_backoff: float = FIRST_BACKOFF_SECONDS
+    max_backoff: float = MAX_BACKOFF_SECONDS
+    max_frame_bytes: int = MAX_PAYLOAD_BYTES
+    tracer_provider: TracerProvider | None = None
+
+    def __post_init__(self) -> None:
+        if self.command is not None and (isinstance(self.command, str) or not self.command):
+            raise ValueError("command is a list: the program, then its arguments")
+
+    @property
+    def host_command(self) -> Sequence[str]:
+        """The host program and its arguments."""
+        return self.command if self.command is not None else (sys.executable, "-m", "codemode_host")
