@@ -87,6 +87,18 @@ class ToolError(CodeModeError):
     """Raise this from a tool to reject its promise with exactly this message."""
 
 
+class ScriptError(CodeModeError):
+    """A script did not succeed: it threw, met a limit, or was stopped. The text is the cell's `error_text`.
+
+    `raise_for_error` of a response raises it; no call of a session does.
+    """
+
+    def __init__(self, error_text: str, cell_id: str) -> None:
+        super().__init__(error_text)
+        self.error_text = error_text
+        self.cell_id = cell_id
+
+
 class HostError(CodeModeError):
     """Something is wrong with the host process as a whole.
 

@@ -12,6 +12,8 @@ from typing import Self
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from codemode_protocol.errors import ScriptError
+
 DEFAULT_YIELD_TIME_MS = 10_000
 """How long an execute or a wait observes its cell when the request says null, in milliseconds."""
 
@@ -87,12 +89,21 @@ class InputAudio(Struct, frozen=True, tag="input_audio", tag_field="type", forbi
 ContentItem = InputText | InputImage | InputAudio
 
 
+def _joined_texts(items: list[ContentItem]) -> str:
+    return "\n".join(item.text for item in items if isinstance(item, InputText))
+
+
 class Yielded(Struct, frozen=True, forbid_unknown_fields=True):
     """The cell goes on; `content_items` is what it wrote since the last answer."""
 
     cell_id: str
     content_items: list[ContentItem]
     code_mode_host_duration_ns: int | UnsetType = UNSET
+
+    @property
+    def text(self) -> str:
+        """All texts among the content, each on lines of its own."""
+        return _joined_texts(self.content_items)
 
 
 class Terminated(Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,6 +112,29 @@ class Terminated(Struct, frozen=True, forbid_unknown_fields=True):
     cell_id: str
     content_items: list[ContentItem]
     code_mode_host_duration_ns: int | UnsetType = UNSET
+
+    @property
+    def text(self) -> str:
+        """All texts among the content, each on lines of its own."""
+        return _joined_texts(self.content_items)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the script succeeded: a script that was stopped did not."""
+        return False
+
+    @property
+    def error_text(self) -> str:
+        """Why the script did not succeed."""
+        return "the script was terminated"
+
+    def raise_for_error(self) -> None:
+        """Raise that the script was stopped.
+
+        Raises:
+            ScriptError: Always.
+        """
+        raise ScriptError(self.error_text, self.cell_id)
 
 
 class Result(Struct, frozen=True, forbid_unknown_fields=True):
@@ -111,6 +145,25 @@ class Result(Struct, frozen=True, forbid_unknown_fields=True):
     error_text: str | None = None
     result_buffered_for_ns: int | UnsetType = UNSET
     code_mode_host_duration_ns: int | UnsetType = UNSET
+
+    @property
+    def text(self) -> str:
+        """All texts among the content, each on lines of its own."""
+        return _joined_texts(self.content_items)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the script succeeded."""
+        return self.error_text is None
+
+    def raise_for_error(self) -> None:
+        """Raise what the script failed with, if it did not succeed.
+
+        Raises:
+            ScriptError: The script failed.
+        """
+        if self.error_text is not None:
+            raise ScriptError(self.error_text, self.cell_id)
 
 
 RuntimeResponse = Yielded | Terminated | Result

@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 import re
 import traceback
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from codemode_protocol.errors import ToolError, describe_exit_status
-from codemode_protocol.values import ToolInvocation, ToolName
+
+if TYPE_CHECKING:
+    from codemode_protocol.values import ToolInvocation, ToolName
 
 Field = str | int | None
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib.metadata import PackageNotFoundError, version
 
 from opentelemetry import context as contexts
 from opentelemetry.context import Context
@@ -17,6 +16,7 @@ from opentelemetry.trace import Span, SpanContext, SpanKind, Status, StatusCode,
 from opentelemetry.util.types import Attributes
 
 from codemode_client._observability.events import CellLabels, plain_tool_name
+from codemode_client._version import __version__
 from codemode_client.counters import CellEnd
 from codemode_protocol.values import MissingCell, Outcome, Result, Terminated, ToolInvocation
 
@@ -131,11 +131,7 @@ class Tracing:
     """Makes the spans of one provider."""
 
     def __init__(self, tracer_provider: TracerProvider) -> None:
-        try:
-            release: str | None = version("codemode-host")
-        except PackageNotFoundError:
-            release = None
-        self._tracer = tracer_provider.get_tracer("codemode_client", release)
+        self._tracer = tracer_provider.get_tracer("codemode_client", __version__)
 
     def start(self, name: str, attributes: Attributes, context: Context | None = None) -> Span:
         """A child of the span in `context`, by default of the caller's own."""

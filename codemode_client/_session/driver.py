@@ -1,5 +1,8 @@
 """The life of one host process: started, greeted, used, brought to an end, reaped.
 
+A new program's first result waits for its first host, so this imports little: the conversation with the host is
+imported while the host starts.
+
 Failure stops everything: the first cause is kept, no more is read, the process is stopped and reaped, and then every
 open request fails with the cause, the exit status and the last lines of standard error.
 """
@@ -9,18 +12,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextvars import Context
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from codemode_client._loops.interface import Closable, Loop, protect_from_interrupt
 from codemode_client._loops.slots import Slot
 from codemode_client._observability import events
 from codemode_client._process.child import Child
-from codemode_client._session.cells import Outlet
-from codemode_client._session.host_session import HostSession
-from codemode_client._session.multiplexer import Multiplexer
 from codemode_client._session.options import ProviderOptions
-from codemode_client.counters import Tally
 from codemode_protocol.errors import HostError, HostLostError, HostStartError, ProviderClosedError
-from codemode_protocol.session import Delegate
+
+if TYPE_CHECKING:
+    from codemode_client._session.cells import Outlet
+    from codemode_client._session.host_session import HostSession
+    from codemode_client._session.multiplexer import Multiplexer
+    from codemode_client.counters import Tally
+    from codemode_protocol.session import Delegate
 
 EXITED_SECONDS = 0.25
 """Grace period to drain the output of an ended process; another process may hold its other end open."""
@@ -59,7 +65,7 @@ TRANSITIONS: Mapping[DriverState, frozenset[DriverState]] = {
 
 
 class Driver:
-    """The owner of one host process. `run` is its life, and must be started once."""
+    """The owner of one host process. `start` it, and have `run` run as a task: it is the host's life."""
 
     def __init__(self, options: ProviderOptions, loop: Loop, tally: Tally, start_after: float) -> None:
         self.loop = loop
@@ -136,6 +142,8 @@ class Driver:
 
     def bind(self, session_id: str, delegate: Delegate, generation: int, context: Context) -> HostSession:
         """Open a session on this host, which must be `usable`."""
+        from codemode_client._session.host_session import HostSession
+
         assert self._multiplexer is not None
         session = HostSession(self, session_id, delegate, generation, context)
         self._multiplexer.bind(session)
@@ -157,9 +165,12 @@ class Driver:
     async def run(self) -> None:
         """Live the host's whole life, which ends through `close` or a failure, and then in bounded time."""
         try:
-            await self.stopping.wait(self._start_after - self.loop.time())
-            if not self.lost:
-                self._start()
+            if self.state is DriverState.WAITING:
+                await self.stopping.wait(self._start_after - self.loop.time())
+                if not self.lost:
+                    self._spawn()
+            if self._child is not None:
+                self._greet(self._child)
             await self.stopping.get()
             if self._child is not None:
                 await self._child.stop(self._options.close_timeout if self.closing else LOST_SECONDS)
@@ -175,7 +186,12 @@ class Driver:
                 self._become(DriverState.FINISHED)
                 self.finished.resolve(None)
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Spawn the host, unless its start is put off: `run` does it then."""
+        if self._start_after <= self.loop.time():
+            self._spawn()
+
+    def _spawn(self) -> None:
         options = self._options
         self.tally.hosts_started += 1
         try:
@@ -193,9 +209,14 @@ class Driver:
             return
         self._become(DriverState.STARTING)
         events.host_started(child.pid, options.host_command[0])
-        seconds = options.handshake_timeout
-        self._timers.append(self.loop.call_later(seconds, self._handshake_timed_out))
-        self._multiplexer = Multiplexer(self, child.stdin_fd, child.stdout_fd, options.max_frame_bytes)
+        self._timers.append(self.loop.call_later(options.handshake_timeout, self._handshake_timed_out))
+
+    def _greet(self, child: Child) -> None:
+        from codemode_client._session.multiplexer import Multiplexer
+
+        self._multiplexer = Multiplexer(self, child.stdin_fd, child.stdout_fd, self._options.max_frame_bytes)
+        if self.lost:
+            self._multiplexer.stop(drain=self.closing)
 
     def host_ready(self) -> None:
         """Note that the handshake is over."""

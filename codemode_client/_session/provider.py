@@ -13,13 +13,13 @@ from codemode_client._loops.running import running_loop
 from codemode_client._observability import events
 from codemode_client._session.driver import Driver
 from codemode_client._session.options import ProviderOptions
-from codemode_client._session.session import Session
 from codemode_client.counters import Counters, Tally
 from codemode_protocol.errors import HostError, HostUnavailableError, ProviderClosedError
-from codemode_protocol.session import Delegate
 
 if TYPE_CHECKING:
     from codemode_client._observability.telemetry import Tracing
+    from codemode_client._session.session import Session
+    from codemode_protocol.session import Delegate
 
 
 class CodeModeProvider(ProviderOptions):
@@ -105,6 +105,10 @@ class CodeModeProvider(ProviderOptions):
         if self.closed:
             raise ProviderClosedError
         self.loop.check()
+        if self._driver is None:
+            self._start()
+        from codemode_client._session.session import Session  # while the host starts
+
         session = Session(self, session_id if session_id is not None else f"session-{next(self._numbers)}", delegate)
         await session.open()
         return session
@@ -163,8 +167,9 @@ class CodeModeProvider(ProviderOptions):
                 f"the host failed to start {self._failures} times in a row and is not started again; "
                 f"the last time: {last}"
             ) from last
-        self._driver = Driver(self, self.loop, self.tally, self._start_after)
-        self.loop.start(self._driver.run)
+        self._driver = driver = Driver(self, self.loop, self.tally, self._start_after)
+        driver.start()
+        self.loop.start(driver.run)
 
     def _retire(self, driver: Driver) -> None:
         """Count how a host did that is gone for good, and let another take its place."""

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 from msgspec import Raw
 
 from codemode_client._loops.threads import Threads
 from codemode_client._tools.arguments import Arguments, FreeformArgument
 from codemode_client._tools.results import Results
+from codemode_client._tools.running import Runner
 from codemode_client._tools.signatures import default_name, read_signature
-from codemode_protocol.errors import ToolError, tool_failure_text
 from codemode_protocol.values import ToolDefinition, ToolKind, ToolName
 
 DEFAULT_THREADS = 40
@@ -44,8 +41,6 @@ class FunctionTool:
             name = default_name(function)
         if not name or namespace == "":
             raise ValueError("the name of a tool, and that of a namespace, cannot be empty")
-        if timeout is not None and not timeout > 0:
-            raise ValueError(f"the timeout of {name} must be more than 0 seconds, not {timeout}")
         full_name = f"{namespace}__{name}" if namespace is not None else name
         try:
             signature = read_signature(function)
@@ -66,48 +61,16 @@ class FunctionTool:
             input_schema=arguments.schema,
             output_schema=results.schema,
         )
-        self.timeout = timeout
-        self._function: Callable[..., Any] = function
-        self._async = signature.calls_are_async
-        self._at_once = self._async and timeout is None
-        self._threads = threads if threads is not None else Threads(DEFAULT_THREADS)
         self._read = arguments.read
         self._write = results.write
+        threads = threads if threads is not None else Threads(DEFAULT_THREADS)
+        self._run = Runner(self.definition.name, function, signature.calls_are_async, timeout, threads)
 
     async def call(self, argument: Raw) -> Raw:
         """Call the function with JSON (an object, or null for no arguments; a string if it is freeform), for JSON.
 
-        Raises ToolError for arguments or a result that do not fit and when the time is over, and whatever the function
-        raises.
+        Raises:
+            ToolError: The arguments or the result do not fit, or the time is over.
+            Exception: Whatever the function raises.
         """
-        keywords = self._read(argument)
-        result = await self._function(**keywords) if self._at_once else await self._in_time(keywords)
-        return self._write(result)
-
-    async def _in_time(self, keywords: dict[str, Any]) -> Any:
-        if self.timeout is None:
-            return await self._run(keywords)
-        import anyio
-
-        result = None
-        with anyio.move_on_after(self.timeout) as scope:
-            result = await self._run(keywords)
-        if scope.cancelled_caught:
-            raise ToolError(f"{self.definition.name} took longer than {self.timeout:g} s and was given up")
-        return result
-
-    async def _run(self, keywords: dict[str, Any]) -> Any:
-        if self._async:
-            return await self._function(**keywords)
-        # A plain function around an async one gives something to wait for; trio takes that for a mistake, unless boxed.
-        (result,) = await self._threads.run(partial(self._in_thread, keywords))
-        return await result if inspect.isawaitable(result) else result
-
-    def _in_thread(self, keywords: dict[str, Any]) -> tuple[Any]:
-        try:
-            return (self._function(**keywords),)
-        except Exception:
-            raise
-        except BaseException as error:
-            # What ends the main thread (sys.exit) or a task of an event loop of its own would end the program here.
-            raise RuntimeError(f"the function ended with {tool_failure_text(error)}") from error
+        return self._write(await self._run.call(**self._read(argument)))

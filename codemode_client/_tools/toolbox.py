@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeVar, overload
 
 from msgspec import UNSET, Raw, UnsetType
 
 from codemode_client._loops.threads import Threads
 from codemode_client._tools.functions import DEFAULT_THREADS, FunctionTool
+from codemode_client._tools.json_tools import JsonTool
 from codemode_protocol.errors import ToolError
 from codemode_protocol.tools import normalize_tool_name
 from codemode_protocol.values import ToolDefinition, ToolInvocation, ToolName
@@ -60,6 +61,7 @@ class Toolbox:
         for function in functions:
             self.add(function)
 
+    @overload
     def add(
         self,
         function: Callable[..., object],
@@ -69,24 +71,78 @@ class Toolbox:
         namespace: str | UnsetType | None = UNSET,
         timeout: float | UnsetType | None = UNSET,
         freeform: bool = False,
+    ) -> None: ...
+
+    @overload
+    def add(
+        self,
+        *,
+        name: str,
+        description: str = "",
+        input_schema: Mapping[str, object],
+        call: Callable[[dict[str, Any]], object],
+        output_schema: Mapping[str, object] | None = None,
+        namespace: str | UnsetType | None = UNSET,
+        timeout: float | UnsetType | None = UNSET,
+    ) -> None: ...
+
+    def add(
+        self,
+        function: Callable[..., object] | None = None,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        input_schema: Mapping[str, object] | None = None,
+        output_schema: Mapping[str, object] | None = None,
+        call: Callable[[dict[str, Any]], object] | None = None,
+        namespace: str | UnsetType | None = UNSET,
+        timeout: float | UnsetType | None = UNSET,
+        freeform: bool = False,
     ) -> None:
-        """Add a function, by default under its own name and with its docstring as the description.
+        """Add a function, or a tool that is there as JSON already.
 
-        `freeform`: it takes one str, and scripts call it with a string instead of an object.
+        Args:
+            function: The function, whose type hints are its schema.
+            name: The tool's name; by default the function's own.
+            description: What it does; by default the function's docstring.
+            input_schema: Instead of a function: the JSON Schema of the arguments, an object.
+            output_schema: With `input_schema`: the JSON Schema of the result.
+            call: With `input_schema`: takes the arguments as a dict and gives what can be written as JSON; plain or
+                async.
+            namespace: Where the tool belongs; by default the toolbox's own.
+            timeout: Seconds for each call; by default the toolbox's own.
+            freeform: The function takes one str, and scripts call it with a string instead of an object.
 
-        Raises TypeError for a function that cannot be a tool, ValueError for a name that is taken in JavaScript.
+        Raises:
+            TypeError: The function cannot be a tool, or the parameters do not belong together.
+            ValueError: The name is taken in JavaScript, or a value cannot be.
         """
-        self.add_tool(
-            FunctionTool(
+        namespace = self._namespace if namespace is UNSET else namespace
+        timeout = self._timeout if timeout is UNSET else timeout
+        if function is not None and input_schema is None and output_schema is None and call is None:
+            tool: Tool = FunctionTool(
                 function,
                 name=name,
-                namespace=self._namespace if namespace is UNSET else namespace,
+                namespace=namespace,
                 description=description,
-                timeout=self._timeout if timeout is UNSET else timeout,
+                timeout=timeout,
                 freeform=freeform,
                 threads=self._threads,
             )
-        )
+        elif function is None and name is not None and input_schema is not None and call is not None and not freeform:
+            tool = JsonTool(
+                call,
+                name=name,
+                namespace=namespace,
+                description=description or "",
+                input_schema=input_schema,
+                output_schema=output_schema,
+                timeout=timeout,
+                threads=self._threads,
+            )
+        else:
+            raise TypeError("add takes a function, or else name, input_schema and call")
+        self.add_tool(tool)
 
     def add_tool(self, tool: Tool) -> None:
         """Add a ready-made tool. Raises ValueError when its name, as JavaScript sees it, is taken."""
