@@ -47,7 +47,8 @@ class AsyncioLoop(Loop):
 
     async def _finish(self) -> None:
         while self._tasks:
-            await asyncio.wait([*self._tasks])
+            ended, _ = await asyncio.wait(self._tasks)
+            self._tasks -= ended  # one that was cancelled before it began has not seen to its end
 
     def check(self) -> None:
         if asyncio._get_running_loop() is not self._loop:
@@ -87,17 +88,31 @@ class AsyncioLoop(Loop):
     ) -> asyncio.Task[Any]:
         # A copy, since a task writes to the context that it is given.
         own = None if context is None else context.copy()
-        task = self._loop.create_task(function(), context=own)
+        task = self._loop.create_task(self._run(function), context=own)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
         return task
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._failures.append(error)
-            if self._owner is not None and len(self._failures) == 1:
-                self._owner.cancel()
+    async def _run(self, function: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        """Run a task, and see to its end here: a callback would cost another turn of the loop."""
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            await function()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - it is raised where the provider is left
+            self._fail(error)
+        except BaseException as error:  # KeyboardInterrupt or SystemExit: asyncio raises it from its run
+            self._fail(error)
+            task.add_done_callback(asyncio.Task.exception)  # it was looked at, so that asyncio does not complain of it
+            raise
+        finally:
+            self._tasks.discard(task)
+
+    def _fail(self, error: BaseException) -> None:
+        self._failures.append(error)
+        if self._owner is not None and len(self._failures) == 1:
+            self._owner.cancel()
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> Closable:
         return _Timer(self._loop.call_later(seconds, function))
