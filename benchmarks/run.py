@@ -20,7 +20,7 @@ from pathlib import Path
 
 import trio
 
-from benchmarks import curves, overhead, report
+from benchmarks import curves, loops, overhead, report
 from benchmarks.cases import CASES, Case
 from benchmarks.plot import PlotLibraryMissing, draw
 from benchmarks.procfs import Foreign
@@ -31,6 +31,7 @@ from benchmarks.turns import run_cases
 DEFAULT_OUTPUT = Path(__file__).resolve().parent / "results"
 ROUNDS = 3
 QUICK_ROUNDS = 2
+LOOP_SAMPLES, QUICK_LOOP_SAMPLES = 5, 2
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -107,8 +108,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments(argv)
     quick: bool = options.quick
     chosen_cases = [case for case in all_cases(quick=quick) if chosen(case.name, options.only)]
-    if not chosen_cases:
-        names = [case.name for case in all_cases(quick=quick)]
+    with_loops = chosen(loops.NAME, options.only)
+    if not chosen_cases and not with_loops:
+        names = [*(case.name for case in all_cases(quick=quick)), loops.NAME]
         print("no case has such a name; there are:", *names, sep="\n  ", file=sys.stderr)
         return 2
     programs = hosts(alone=options.no_reference)
@@ -116,11 +118,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     rounds = options.rounds or (QUICK_ROUNDS if quick else ROUNDS)
     foreign = Foreign()
     measured = trio.run(lambda: run_cases(chosen_cases, programs, rounds, quick=quick, progress=progress))
+    progress(loops.NAME)
+    on_loops = loops.measure(QUICK_LOOP_SAMPLES if quick else LOOP_SAMPLES, rounds) if with_loops else {}
     share = foreign.share()
     progress("")
     rows = {row.case.name: row for row in measured}
     cases = [row for row in measured if row.case in CASES]
     print_tables(rows, cases, names)
+    if on_loops:
+        print("\n" + loops.table(on_loops))
     print(f"\n{rounds} rounds; medians of all samples (lowest–highest median of a round); best: of the best samples.")
     print(f"Other processes had {share:.0%} of the machine's processors meanwhile.")
     document = {
@@ -128,6 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "rounds": rounds,
         "foreign_share": share,
         "cases": [row.as_json() for row in measured],
+        "loops": on_loops,
     }
     write(options.output, document, rows, cases, names)
     return 0
