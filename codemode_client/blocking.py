@@ -78,6 +78,11 @@ class CodeModeProvider(ProviderOptions):
         """The id of the host process; None while there is none that is used."""
         return self._provider.host_pid
 
+    @property
+    def open_count(self) -> int:
+        """How many sessions, requests and tool calls are open on the host."""
+        return self._provider.open_count
+
     def __enter__(self) -> Self:
         if self._background is not None:
             raise RuntimeError("a provider is entered only once")

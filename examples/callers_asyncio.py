@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 
-from codemode_client.aio import CodeModeProvider, ModelTools, Toolbox
-from codemode_protocol.values import ContentItem, ExecuteRequest, InputText, WaitRequest, Yielded
+from codemode_client import CodeModeProvider, ModelTools, Toolbox
+from codemode_protocol.values import WaitRequest, Yielded
 
 CELSIUS = {"Oslo": 3, "Rome": 18, "Lima": 20}
 
@@ -27,40 +27,32 @@ async def convert(celsius: float) -> float:
     return celsius * 9 / 5 + 32
 
 
-def show(items: list[ContentItem]) -> None:
-    for item in items:
-        if isinstance(item, InputText):
-            print(item.text)
-
-
 async def main() -> None:
     async with CodeModeProvider() as provider, provider.session(toolbox) as session:
         # A script from its start to its end, in one call.
-        done = await session.run(
+        result = await session.run(
             """
             const reports = await Promise.all(["Oslo", "Rome"].map((city) => tools.weather({ city })));
             for (const { city, celsius } of reports) text(`${city}: ${await tools.convert({ celsius })} °F`);
-            """,
-            toolbox.definitions,
+            """
         )
-        show(done.content_items)
+        result.raise_for_error()
+        print(result.text)
 
         # Step by step: the script says something, yields, and is waited for.
-        cell = await session.execute(
-            ExecuteRequest("call-1", toolbox.definitions, "text('one'); yield_control(); text('two');")
-        )
+        cell = await session.execute("text('one'); yield_control(); text('two');")
         response = await cell.initial_response()
-        show(response.content_items)
+        print(response.text)
         while isinstance(response, Yielded):
             outcome = await session.wait(WaitRequest(cell.cell_id, 10_000))
             response = outcome.response
-            show(response.content_items)
+            print(response.text)
 
         # As a model would have it run.
         model_tools = ModelTools(session, toolbox)
         output = await model_tools.exec("text((await tools.weather({ city: 'Lima' })).celsius)")
         print(output.status)
-        show(output.items[1:])
+        print(output.text.splitlines()[-1])
 
 
 if __name__ == "__main__":

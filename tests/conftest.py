@@ -13,6 +13,7 @@ import functools
 import gc
 import inspect
 import os
+import signal
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -54,6 +55,12 @@ def runtime_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
         yield
+
+
+def pytest_configure() -> None:
+    # A run in the background of a shell without job control has Ctrl-C ignored, and so would every child that a test
+    # starts. A handler of Python's own is not handed on: children have the usual one.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # Async tests

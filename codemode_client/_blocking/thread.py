@@ -45,9 +45,9 @@ class Call(Generic[T]):
         closed: Callable[[], CodeModeError],
         give_back: Callable[[T], object] | None,
     ) -> None:
-        self.ended = threading.Lock()
+        self._ended = threading.Lock()
         """Free once the call has ended."""
-        self.ended.acquire()
+        self._ended.acquire()
         self._function = function
         self._closed = closed
         self._give_back = give_back
@@ -62,8 +62,12 @@ class Call(Generic[T]):
 
     # for the caller, on its thread
 
+    def wait(self) -> None:
+        """Wait until the call has ended."""
+        self._ended.acquire()
+
     def result(self) -> T:
-        """Return what the call ended with, or raise it; once `ended`."""
+        """Return what the call ended with, or raise it; after `wait`."""
         if self._error is not None:
             try:
                 raise self._error
@@ -78,7 +82,8 @@ class Call(Generic[T]):
             over = self._over
         loop.post(self._return if over else self._cancel)
         # Limited, for the exception may have come before the call was under way.
-        self.ended.acquire(timeout=0 if over else ABANDONED_SECONDS)
+        if not over:
+            self._ended.acquire(timeout=ABANDONED_SECONDS)
 
     # on the loop
 
@@ -115,7 +120,7 @@ class Call(Generic[T]):
             disowned = self._disowned
         if disowned:
             self._return()
-        self.ended.release()
+        self._ended.release()
 
     def _return(self) -> None:
         if self._results and self._give_back is not None:
@@ -158,7 +163,7 @@ class BackgroundLoop:
         call = Call(function, closed, give_back)
         try:
             self.post(lambda: self._start(call))
-            call.ended.acquire()
+            call.wait()
         except BaseException:
             call.disown(self)
             raise

@@ -60,8 +60,8 @@ class AsyncioLoop(Loop):
                 f"the provider belongs to process {self._process}, of which this is a fork: make one in each process"
             )
 
-    def waiter(self, on_cancelled: Callable[[], object] | None = None) -> _Waiter:
-        return _Waiter(self._loop, on_cancelled)
+    def waiter(self, on_cancelled: Callable[[], object] | None = None) -> Waiter:
+        return Waiter(self._loop, on_cancelled)
 
     async def checkpoint(self) -> None:
         await asyncio.sleep(0)
@@ -133,7 +133,7 @@ class AsyncioLoop(Loop):
         return isinstance(error, asyncio.CancelledError)
 
 
-class _Waiter(asyncio.Future[None]):
+class Waiter(asyncio.Future[None]):
     """A future that tells at once when a task is cancelled that awaits it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_cancelled: Callable[[], object] | None) -> None:

@@ -59,8 +59,8 @@ class TrioLoop(Loop):
                 f"the provider belongs to process {self._process}, of which this is a fork: make one in each process"
             )
 
-    def waiter(self, on_cancelled: Callable[[], object] | None = None) -> _Waiter:
-        return _Waiter(on_cancelled)
+    def waiter(self, on_cancelled: Callable[[], object] | None = None) -> Waiter:
+        return Waiter(on_cancelled)
 
     async def checkpoint(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -112,7 +112,7 @@ class TrioLoop(Loop):
         return isinstance(error, trio.Cancelled)
 
 
-class _Waiter:
+class Waiter:
     __slots__ = ("_cancelled", "_done", "_on_cancelled", "_task")
 
     def __init__(self, on_cancelled: Callable[[], object] | None) -> None:

@@ -34,7 +34,7 @@ class Slot(Generic[T]):
         """A task has got the value."""
 
     @property
-    def awaited(self) -> bool:
+    def has_waiters(self) -> bool:
         """Whether a task waits for the value."""
         return self._waiting > 0
 

@@ -120,6 +120,11 @@ class Child:
         return self._process.pid
 
     @property
+    def reaped(self) -> bool:
+        """Its process id may belong to another process."""
+        return self._process.returncode is not None
+
+    @property
     def exit_status(self) -> int | None:
         """The status with which the process ended by itself, once it was reaped; None if it had to be stopped."""
         return None if self._signalled else self._process.returncode

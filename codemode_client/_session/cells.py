@@ -215,7 +215,7 @@ class Cell:
     def settle(self, observation: Observation, response: RuntimeResponse | None) -> None:
         """Note that an observation has its answer; keep the answer if no caller is there to take it."""
         if observation not in self.abandoned:
-            if isinstance(response, Terminated) and observation.awaited:
+            if isinstance(response, Terminated) and observation.has_waiters:
                 self._terminations.add(observation)
             return
         self.abandoned.discard(observation)
@@ -469,7 +469,7 @@ class Execution:
         if self._span is not None:
             self._span.cell_started(cell.labels)
         self._initial = Observation(home, cell)
-        owned = self.started.awaited
+        owned = self.started.has_waiters
         self.started.resolve(StartedCell(cell, self._initial))
         if not owned:
             self.give_up()

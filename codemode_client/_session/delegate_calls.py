@@ -101,7 +101,7 @@ class DelegateCalls:
         self._tally = outlet.tally
         self._pending: dict[int, DelegateCall] = {}
         """By the host's id, until they are answered or revoked."""
-        self._running = 0
+        self.running = 0
         """Tasks, those of revoked calls among them."""
         self._all_ended: Slot[None] | None = None
 
@@ -118,7 +118,7 @@ class DelegateCalls:
         call = DelegateCall(message.id, cell, message.request)
         self._pending[message.id] = call
         cell.calls.add(call)
-        self._running += 1
+        self.running += 1
         call.task = self._outlet.loop.start(partial(self._run, call), cell.home.context)
 
     def cancel(self, call_id: int) -> None:
@@ -128,7 +128,7 @@ class DelegateCalls:
 
     async def ended(self) -> None:
         """Wait until no call runs."""
-        while self._running:
+        while self.running:
             self._all_ended = Slot(self._outlet.loop)
             await self._all_ended.get()
 
@@ -156,9 +156,9 @@ class DelegateCalls:
                 raise
         finally:
             self._pending.pop(call.id, None)
-            self._running -= 1
+            self.running -= 1
             call.cell.call_ended(call)
-            if not self._running and self._all_ended is not None:
+            if not self.running and self._all_ended is not None:
                 self._all_ended.resolve(None)
 
     async def _call(self, call: DelegateCall) -> Success[DelegateValue]:

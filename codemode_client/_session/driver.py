@@ -122,6 +122,16 @@ class Driver:
         return self._child.pid if self._child is not None else None
 
     @property
+    def running_pid(self) -> int | None:
+        """The host process's id while it is that process's."""
+        return self._child.pid if self._child is not None and not self._child.reaped else None
+
+    @property
+    def open_count(self) -> int:
+        """How many sessions, requests and delegate calls are open."""
+        return self._multiplexer.open_count if self._multiplexer is not None else 0
+
+    @property
     def outlet(self) -> Outlet:
         """Where requests to the host go; once it was spawned."""
         assert self._multiplexer is not None
@@ -165,12 +175,14 @@ class Driver:
     async def run(self) -> None:
         """Live the host's whole life, which ends through `close` or a failure, and then in bounded time."""
         try:
-            if self.state is DriverState.WAITING:
+            if self.state is DriverState.WAITING and self._start_error is None:
                 await self.stopping.wait(self._start_after - self.loop.time())
                 if not self.lost:
                     self._spawn()
             if self._child is not None:
                 self._greet(self._child)
+            elif not self.lost:
+                self._stop()
             await self.stopping.get()
             if self._child is not None:
                 await self._child.stop(self._options.close_timeout if self.closing else LOST_SECONDS)
@@ -204,8 +216,7 @@ class Driver:
                 on_exit=self._host_exited,
             )
         except HostStartError as error:
-            self._start_error = error
-            self._stop()
+            self._start_error = error  # `run` ends it: by then the caller that asked for the host waits for it
             return
         self._become(DriverState.STARTING)
         events.host_started(child.pid, options.host_command[0])

@@ -102,6 +102,11 @@ class Multiplexer:
     # ------------------------------------------------------------------------------------------------ for its users
 
     @property
+    def open_count(self) -> int:
+        """How many sessions, requests and delegate calls are open."""
+        return len(self._sessions) + len(self._operations) + self.calls.running
+
+    @property
     def full(self) -> bool:
         """So much is queued for the host that no more work should be started."""
         return self._writer.full

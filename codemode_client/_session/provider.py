@@ -58,8 +58,12 @@ class CodeModeProvider(ProviderOptions):
     @property
     def host_pid(self) -> int | None:
         """The id of the host process; None while there is none that is used."""
-        driver = self._driver
-        return driver.pid if driver is not None and not driver.gone.done else None
+        return self._driver.running_pid if self._driver is not None else None
+
+    @property
+    def open_count(self) -> int:
+        """How many sessions, requests and tool calls are open on the host."""
+        return self._driver.open_count if self._driver is not None else 0
 
     @property
     def loop(self) -> Loop:

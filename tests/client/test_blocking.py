@@ -1,7 +1,8 @@
-"""The client as plain calls: the native rules, from any thread, whatever interrupts a call."""
+"""The client as plain calls: the same rules, from any thread, whatever interrupts a call."""
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import os
 import signal
@@ -14,10 +15,9 @@ from contextlib import contextmanager
 from functools import partial
 
 import pytest
-import trio
 from msgspec import Raw
 
-from codemode_client import blocking
+from codemode_client._blocking import thread as background
 from codemode_client.blocking import CodeModeProvider, ModelTools, Session, StartedCell, Toolbox
 from codemode_protocol.errors import HostLostError, HostStartError, ProviderClosedError, SessionClosedError
 from codemode_protocol.values import (
@@ -33,6 +33,7 @@ from codemode_protocol.values import (
     WaitRequest,
     Yielded,
 )
+from tests.client.host_process import kill_host
 from tests.client.recorder import definition
 
 TWO_STEPS = "text('a'); yield_control(); text('b'); await tools.wait(); text('c')"
@@ -54,7 +55,7 @@ class Delegate:
 
     async def invoke_tool(self, invocation: ToolInvocation) -> Raw:
         self.called.set()
-        await trio.to_thread.run_sync(self.go.wait, abandon_on_cancel=True)
+        await asyncio.to_thread(self.go.wait)
         return invocation.input
 
     async def notify(self, call_id: str, cell_id: str, text: str) -> None:
@@ -97,7 +98,7 @@ def interrupted(when: threading.Event) -> Iterator[None]:
 
     def interrupt() -> None:
         assert when.wait(30)
-        while sys._current_frames()[main].f_code is not blocking._call.__code__:
+        while sys._current_frames()[main].f_code is not background.Call.wait.__code__:
             time.sleep(0.001)
         signal.pthread_kill(main, signal.SIGUSR1)
 
@@ -117,25 +118,20 @@ def interrupted(when: threading.Event) -> Iterator[None]:
 def interrupted_late(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A call in the block is interrupted when its answer has come, but its thread has not taken it."""
 
-    class LateLock:
-        def __init__(self) -> None:
-            self._lock = threading.Lock()
-            self._acquired = 0
-            self.release = self._lock.release
-
-        def acquire(self, timeout: float = -1) -> bool:
-            acquired = self._lock.acquire(timeout=timeout)
-            self._acquired += 1
-            if self._acquired == 2:
-                raise Interrupted
-            return acquired
-
-    class Threading:
-        Lock = LateLock
+    class Late(background.Call[object]):
+        def wait(self) -> None:
+            super().wait()
+            raise Interrupted
 
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(blocking, "threading", Threading)
+        patch.setattr(background, "Call", Late)
         yield
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for what the background thread is about to do; the test's time limit bounds it."""
+    while not condition():
+        time.sleep(0.001)
 
 
 # What it is for
@@ -158,7 +154,7 @@ def test_a_cell_is_started_waited_for_and_terminated(host_command: list[str]) ->
         assert texts(session.run("text(1); yield_control(); text(2)")) == ["1", "2"]
 
 
-def test_plain_tools_run_in_threads_and_async_ones_on_trio_in_the_context_of_the_opening(
+def test_plain_tools_run_in_threads_and_async_ones_on_asyncio_in_the_context_of_the_opening(
     host_command: list[str],
 ) -> None:
     toolbox = Toolbox(on_notify=lambda text: notified.append((text, place.get())))
@@ -171,7 +167,8 @@ def test_plain_tools_run_in_threads_and_async_ones_on_trio_in_the_context_of_the
 
     @toolbox.tool
     async def asynchronous() -> list[object]:
-        await trio.lowlevel.checkpoint()
+        async with asyncio.timeout(60):
+            await asyncio.to_thread(str)
         return [place.get(), threading.get_ident() == main]
 
     place.set("at the opening")
@@ -241,13 +238,10 @@ def test_model_tools_are_plain_calls(host_command: list[str]) -> None:
 
 def test_a_lost_host_is_an_error_and_the_next_call_starts_another(host_command: list[str]) -> None:
     delegate = Delegate()
-    with opened(host_command, delegate) as session:
+    with CodeModeProvider(host_command) as provider, provider.session(delegate) as session:
         cell = started(session, "await tools.wait()")
         assert delegate.called.wait(30)
-        driver = session._native._provider._driver
-        assert driver is not None
-        assert driver._child is not None
-        os.kill(driver._child.pid, signal.SIGKILL)
+        kill_host(provider)
         with pytest.raises(HostLostError):
             cell.initial_response()
         assert texts(session.run("text('again')")) == ["again"]
@@ -349,9 +343,7 @@ def test_an_interrupted_opening_leaves_no_session(host_command: list[str]) -> No
             provider.open_session(Delegate())
         with provider.session(Delegate()) as session:
             session.run("")
-        driver = provider._native._driver
-        assert driver is not None
-        assert driver._bindings == {}
+        wait_until(lambda: provider.open_count == 0)
 
 
 def test_an_answer_that_an_interruption_kept_from_its_caller_is_given_back(
@@ -391,6 +383,4 @@ def test_an_answer_that_an_interruption_kept_from_its_caller_is_given_back(
         with interrupted_late(monkeypatch):
             ModelTools(session, []).exec("yield_control(); while (true) {}")
         assert delegate.closed.wait(30)
-        driver = provider._native._driver
-        assert driver is not None
-        assert list(driver._bindings) == [session.session_id]
+        wait_until(lambda: provider.open_count == 1)

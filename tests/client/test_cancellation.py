@@ -343,10 +343,8 @@ async def test_shutting_down_while_a_session_is_being_opened_again_closes_it_the
             host = await hosts.next()
             await host.open_session()
         session = sessions[0]
-        driver = provider._driver
-        assert driver is not None
         await host.leave()
-        await driver.gone.wait()
+        await provider.host_gone()
         async with anyio.create_task_group() as nursery:
             scope = anyio.CancelScope()
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codemode_client._session.cells import parse_cell_id, public_cell_id
+from codemode_client._session.cell_ids import parse_cell_id, public_cell_id
 
 
 @pytest.mark.parametrize(

@@ -15,22 +15,21 @@ import pytest
 from codemode_client._process import child as child_module
 from codemode_client._process.child import STDERR_TAIL_BYTES, Child
 from codemode_protocol.errors import HostStartError
+from tests.client.loops import entered_loop
 
 
 @asynccontextmanager
 async def spawned(script: str, *, grace: float = 5.0, **options: str) -> AsyncIterator[Child]:
     """A Python script as a child, stopped at the end of the block."""
-    child = Child.spawn([sys.executable, "-I", "-S", "-c", script], **options)  # type: ignore[arg-type]
-    try:
-        async with anyio.create_task_group() as nursery:
-            nursery.start_soon(child.run)
+    async with entered_loop() as loop:
+        child = Child.spawn(loop, [sys.executable, "-I", "-S", "-c", script], **options)  # type: ignore[arg-type]
+        try:
             yield child
             os.close(child.stdin_fd)
             await child.stop(grace)
-            nursery.cancel_scope.cancel()
-    finally:
-        child.ensure_reaped()
-        os.close(child.stdout_fd)
+        finally:
+            child.ensure_reaped()
+            os.close(child.stdout_fd)
 
 
 async def test_the_exit_status_and_the_last_words_are_there_after_the_stop() -> None:
@@ -42,7 +41,7 @@ async def test_the_exit_status_and_the_last_words_are_there_after_the_stop() -> 
 
 async def test_only_the_end_of_standard_error_is_kept() -> None:
     async with spawned("import sys; sys.stderr.write('x' * 1_000_000 + '\\nend\\n')") as child:
-        await child.exited.wait()
+        await child.exited.get()
     assert child.stderr_tail.endswith("x\nend")
     assert len(child.stderr_tail) <= STDERR_TAIL_BYTES
 
@@ -80,30 +79,29 @@ async def test_it_is_made_by_the_calling_thread_and_has_a_session_of_its_own() -
 async def test_environment_and_directory_are_handed_on() -> None:
     script = "import os, sys; sys.stderr.write(os.getcwd() + ' ' + os.environ['WORD'])"
     async with spawned(script, cwd="/", env={"WORD": "hello"}) as child:  # type: ignore[arg-type]
-        await child.exited.wait()
+        await child.exited.get()
     assert child.stderr_tail == "/ hello"
 
 
 async def test_a_system_without_pidfds_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "pidfd_open")
     async with spawned("import sys; sys.stdin.read(); sys.exit(7)") as child:
-        assert not child.exited.is_set()
+        assert not child.exited.done
     assert child.exit_status == 7
 
 
 @pytest.mark.parametrize("command", [["/nowhere/host"], ["/"], ["bad\0name"]])
-def test_a_program_that_cannot_be_run_is_a_start_error(command: list[str]) -> None:
-    with pytest.raises(HostStartError, match="cannot be run"):
-        Child.spawn(command)
+async def test_a_program_that_cannot_be_run_is_a_start_error(command: list[str]) -> None:
+    async with entered_loop() as loop:
+        with pytest.raises(HostStartError, match="cannot be run"):
+            Child.spawn(loop, command)
 
 
 async def test_whoever_could_not_stop_it_can_still_reap_it() -> None:
-    child = Child.spawn([sys.executable, "-I", "-S", "-c", "import time; time.sleep(1000)"])
-    async with anyio.create_task_group() as nursery:
-        nursery.start_soon(child.run)
-        await anyio.wait_all_tasks_blocked()
-        nursery.cancel_scope.cancel()
-    child.ensure_reaped()
-    child.ensure_reaped()
-    os.close(child.stdin_fd)
-    os.close(child.stdout_fd)
+    async with entered_loop() as loop:
+        child = Child.spawn(loop, [sys.executable, "-I", "-S", "-c", "import time; time.sleep(1000)"])
+        child.ensure_reaped()
+        child.ensure_reaped()
+        assert child.exit_status is None
+        os.close(child.stdin_fd)
+        os.close(child.stdout_fd)

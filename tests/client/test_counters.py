@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 from collections.abc import Callable
 
@@ -25,6 +24,7 @@ from codemode_protocol.errors import (
     ToolError,
 )
 from codemode_protocol.values import ExecuteRequest, Result, ToolInvocation, WaitRequest
+from tests.client.host_process import kill_host
 from tests.client.recorder import Recorder, definition, forever
 
 OWN_HOST = pytest.mark.skipif("CODEMODE_TEST_HOST" in os.environ, reason="its limits are told by our own host's texts")
@@ -107,10 +107,7 @@ async def test_a_lost_host_its_cells_and_the_one_after_it_are_counted(host_comma
     async with CodeModeProvider(host_command) as provider, provider.session(recorder) as session:
         cell = await session.execute(FOREVER)
         await cell.initial_response()
-        driver = provider._driver
-        assert driver is not None
-        assert driver.pid is not None
-        os.kill(driver.pid, signal.SIGKILL)
+        kill_host(provider)
         with pytest.raises((HostLostError, StaleCellError)):
             await session.wait(WaitRequest(cell.cell_id, 60_000))
         await session.run("")

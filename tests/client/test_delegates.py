@@ -13,7 +13,7 @@ import pytest
 from msgspec import Raw
 
 from codemode_client import CodeModeProvider, Session
-from codemode_client._session import delegate_calls as delegation
+from codemode_client._session import delegate_calls
 from codemode_protocol.errors import ToolError
 from codemode_protocol.messages import (
     DelegateCancel,
@@ -248,7 +248,7 @@ async def test_a_tool_may_use_the_session_that_calls_it() -> None:
 
 
 async def test_one_call_too_many_in_flight_is_an_error_of_that_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delegation, "MAX_DELEGATE_CALLS", 3)
+    monkeypatch.setattr(delegate_calls, "MAX_DELEGATE_CALLS", 3)
     recorder = Recorder(tool=forever)
     async with cell(recorder) as (_, host):
         calls = [await host.call_tool("1") for _ in range(4)]

@@ -316,10 +316,8 @@ async def test_output_that_was_kept_for_a_cell_ends_with_its_host() -> None:
         await host.outcome(request, result("1", "a"))
         await host.cell_closed("1")
         await recorder.until(lambda: recorder.closed == ["1"])
-        driver = provider._driver
-        assert driver is not None
         os.kill(host.pid, signal.SIGKILL)
-        await driver.gone.wait()
+        await provider.host_gone()
         with pytest.raises(StaleCellError):
             await session.wait(WaitRequest("1", 0))
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,7 +14,7 @@ import pytest
 from msgspec import Raw
 
 from codemode_client import CodeModeProvider
-from codemode_client._observability.observer import FIELDS
+from codemode_client._observability.events import FIELDS
 from codemode_protocol.errors import (
     HostLostError,
     HostStartError,
@@ -26,6 +24,7 @@ from codemode_protocol.errors import (
     ToolError,
 )
 from codemode_protocol.values import ExecuteRequest, ToolInvocation, WaitRequest
+from tests.client.host_process import kill_host, require_host_pid
 from tests.client.recorder import Recorder, definition
 
 SECRET = "s3cr3t"
@@ -73,9 +72,7 @@ async def test_the_life_of_a_host_a_session_and_a_cell_is_told_with_its_ids(host
                 cell = await session.execute(ExecuteRequest("call-7", [definition("echo")], "await tools.echo()"))
                 await cell.initial_response()
                 await recorder.until(lambda: recorder.closed)
-            driver = provider._driver
-            assert driver is not None
-            pid = driver.pid
+            pid = require_host_pid(provider)
     assert [(record.levelname, record.name, record.getMessage()) for record in records.all] == [
         ("INFO", "codemode_client.host", f"host {pid} started: {host_command[0]}"),
         ("INFO", "codemode_client.host", f"host {pid} is ready"),
@@ -127,19 +124,13 @@ async def test_a_lost_host_and_the_next_generation_are_told(host_command: list[s
     with listening(logging.INFO) as records:
         async with CodeModeProvider(host_command) as provider, provider.session(recorder, "mine") as session:
             cell = await session.execute(forever)
-            driver = provider._driver
-            assert driver is not None
-            assert driver.pid is not None
-            first = driver.pid
-            os.kill(first, signal.SIGKILL)
+            first = kill_host(provider)
             with pytest.raises(HostLostError):
                 await cell.initial_response()
             await session.run("")
             with pytest.raises(StaleCellError):
                 await session.wait(WaitRequest(cell.cell_id, 0))
-            driver = provider._driver
-            assert driver is not None
-            second = driver.pid
+            second = require_host_pid(provider)
     lost = records.find(f"host {first} was lost")
     assert (lost.levelname, lost.host_pid) == ("ERROR", first)  # type: ignore[attr-defined]
     assert "killed by SIGKILL" in lost.getMessage()

@@ -12,9 +12,11 @@ from pathlib import Path
 import anyio
 import pytest
 
-from codemode_client import CodeModeProvider, Session, delegation, pipes
+from codemode_client import CodeModeProvider, Session
+from codemode_client._session import delegate_calls, multiplexer
 from codemode_protocol.errors import HostLostError, HostStartError, HostUnavailableError
 from codemode_protocol.values import ExecuteRequest
+from tests.client.host_process import require_host_pid
 from tests.client.recorder import Recorder
 
 Misbehaving = Callable[[str], list[str]]
@@ -144,10 +146,7 @@ async def test_leaving_the_provider_ends_a_host_that_does_not_want_to(misbehavin
 async def test_a_child_that_a_dying_host_leaves_behind_goes_with_it(misbehaving: Misbehaving) -> None:
     async with CodeModeProvider(misbehaving("dies-leaving-a-child")) as provider:
         session = await provider.open_session(Recorder())
-        driver = provider._driver
-        assert driver is not None
-        assert driver._child is not None
-        group = driver._child.pid
+        group = require_host_pid(provider)
         await _lose(provider, session)
         while _alive_in_group(group):  # noqa: ASYNC110 - nothing tells of the end of a process that is not ours
             await anyio.sleep(0.005)
@@ -168,8 +167,8 @@ def _alive_in_group(group: int) -> list[int]:
 async def test_a_flood_of_calls_that_does_not_read_the_answers_is_cut_off(
     misbehaving: Misbehaving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delegation, "MAX_DELEGATE_CALLS", 100)
-    monkeypatch.setattr(pipes, "QUEUE_LIMIT_BYTES", 100_000)
+    monkeypatch.setattr(delegate_calls, "MAX_DELEGATE_CALLS", 100)
+    monkeypatch.setattr(multiplexer, "QUEUE_LIMIT_BYTES", 100_000)
     async with CodeModeProvider(misbehaving("floods-with-calls")) as provider:
         session = await provider.open_session(Recorder())
         error = await _lose(provider, session)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shlex
-import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,11 +14,12 @@ import anyio
 import pytest
 from msgspec import Raw
 
-from codemode_client import CodeModeProvider, ModelOutput, ModelTools, aio
+from codemode_client import CodeModeProvider, ModelOutput, ModelTools, Toolbox
 from codemode_client._model.tools import NEWS_INTERVAL_MS
 from codemode_protocol.errors import HostStartError, SessionClosedError
 from codemode_protocol.tools import ToolNameConflictError
 from codemode_protocol.values import InputImage, InputText, ToolInvocation
+from tests.client.host_process import kill_host
 from tests.client.recorder import Recorder, definition, forever
 
 ENDLESS = "await new Promise(() => {})"
@@ -42,13 +41,6 @@ def output(result: ModelOutput) -> list[str]:
     assert isinstance(header, InputText)
     assert header.text.startswith(f"Status: {result.status}")
     return [item.text for item in items if isinstance(item, InputText)]
-
-
-def kill(provider: CodeModeProvider) -> None:
-    driver = provider._driver
-    assert driver is not None
-    assert driver._child is not None
-    os.kill(driver._child.pid, signal.SIGKILL)
 
 
 class Gate:
@@ -421,7 +413,7 @@ async def test_a_lost_host_is_an_answer_that_says_what_is_gone(host_command: lis
             nursery.start_soon(call)
             await recorder.until(lambda: recorder.calls)
             await anyio.wait_all_tasks_blocked()
-            kill(provider)
+            kill_host(provider)
         (result,) = results
         assert (result.status, result.cell_id) == ("failed", "1")
         assert "SIGKILL" in result.text
@@ -438,7 +430,7 @@ async def test_a_host_that_was_lost_between_two_scripts_is_told_of_with_the_next
     async with CodeModeProvider(host_command) as provider, provider.session(recorder) as session:
         tools = ModelTools(session, [])
         await tools.exec(f"store('a', 1); yield_control(); {ENDLESS}")
-        kill(provider)
+        kill_host(provider)
         await recorder.until(lambda: recorder.closed)
         result = await tools.exec("text(load('a'))")
         assert output(result) == ["undefined"]
@@ -467,54 +459,52 @@ async def test_a_host_that_cannot_be_started_raises(host_command: list[str], tmp
     async with CodeModeProvider([str(program)]) as provider, provider.session(recorder) as session:
         tools = ModelTools(session, [])
         await tools.exec(f"yield_control(); {ENDLESS}")
-        kill(provider)
+        kill_host(provider)
         await recorder.until(lambda: recorder.closed)
         with pytest.raises(HostStartError):
             await tools.exec("text(1)")
 
 
-# Under asyncio
+# Cancelled as asyncio does it
 
 
-def test_the_same_tools_work_under_asyncio(host_command: list[str]) -> None:
-    async def main() -> None:
-        toolbox = aio.Toolbox()
-        opened, reached = asyncio.Event(), asyncio.Event()
+@pytest.mark.loops("asyncio")
+async def test_a_cancelled_task_stops_an_exec_and_loses_nothing_of_a_wait(host_command: list[str]) -> None:
+    toolbox = Toolbox()
+    opened, reached = asyncio.Event(), asyncio.Event()
 
-        @toolbox.tool
-        async def gate() -> int:
-            reached.set()
-            await opened.wait()
-            return 1
+    @toolbox.tool
+    async def gate() -> int:
+        reached.set()
+        await opened.wait()
+        return 1
 
-        async with aio.CodeModeProvider(host_command) as provider, provider.session(toolbox) as session:
-            tools = aio.ModelTools(session, toolbox)
-            assert output(await tools.call("exec", '{"source": "text(6 * 7)"}')) == ["42"]
+    async with CodeModeProvider(host_command) as provider, provider.session(toolbox) as session:
+        tools = ModelTools(session, toolbox)
+        assert output(await tools.call("exec", '{"source": "text(6 * 7)"}')) == ["42"]
 
-            # A cancelled exec leaves no cell behind.
-            task = asyncio.create_task(tools.exec("await tools.gate()"))
-            await reached.wait()
-            reached.clear()
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            assert (await tools.wait("2")).status == "refused"
+        # A cancelled exec leaves no cell behind.
+        task = asyncio.create_task(tools.exec("await tools.gate()"))
+        await reached.wait()
+        reached.clear()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (await tools.wait("2")).status == "refused"
 
-            # A cancelled wait loses nothing.
-            first = await tools.exec("text(1); yield_control(); text(2); yield_control(); text(3 + await tools.gate())")
-            assert (first.status, first.cell_id) == ("running", "3")
-            await reached.wait()
-            task = asyncio.create_task(tools.wait("3", until="end"))
-            await asyncio.sleep(0)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            assert output(await tools.wait("3", until="news")) == ["2"]
-            opened.set()
-            last = await tools.wait("3", until="end")
-            assert (last.status, output(last)) == ("completed", ["4"])
-
-    asyncio.run(main())
+        # A cancelled wait loses nothing.
+        first = await tools.exec("text(1); yield_control(); text(2); yield_control(); text(3 + await tools.gate())")
+        assert (first.status, first.cell_id) == ("running", "3")
+        await reached.wait()
+        task = asyncio.create_task(tools.wait("3", until="end"))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert output(await tools.wait("3", until="news")) == ["2"]
+        opened.set()
+        last = await tools.wait("3", until="end")
+        assert (last.status, output(last)) == ("completed", ["4"])
 
 
 @pytest.mark.parametrize("setting", ["max_output_tokens", "yield_time_ms", "max_wait_ms"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from codemode_client._observability.observer import FIELDS
+from codemode_client._observability.events import FIELDS
 from codemode_client.counters import LIMIT_NAMES, Counters
 
 ROOT = Path(__file__).parents[2]

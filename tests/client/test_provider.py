@@ -29,7 +29,8 @@ CELL = ExecuteRequest("call", [], "")
 async def test_no_host_is_started_before_it_is_needed() -> None:
     async with puppets() as hosts, CodeModeProvider(hosts.command) as provider:
         await anyio.wait_all_tasks_blocked()
-        assert provider._driver is None
+        assert provider.host_pid is None
+        assert provider.counters.hosts_started == 0
 
 
 async def test_concurrent_first_calls_start_one_host() -> None:
@@ -96,10 +97,8 @@ async def test_a_host_that_works_again_is_forgiven() -> None:
                 nursery.start_soon(provider.open_session, Recorder())
                 host = await hosts.next()
                 await host.open_session()
-            driver = provider._driver
-            assert driver is not None
-            await host.leave()
-            await driver.gone.wait()
+                await host.leave()
+                await provider.host_gone()
 
 
 async def test_calls_after_the_end_say_that_it_is_closed() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sys
 from collections.abc import Iterator
 
@@ -18,9 +16,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from codemode_client import CodeModeProvider, Toolbox, aio, blocking
+from codemode_client import CodeModeProvider, Toolbox, blocking
 from codemode_protocol.errors import HostLostError, StaleCellError, ToolError
 from codemode_protocol.values import ExecuteRequest, Result, ToolInvocation, WaitRequest, Yielded
+from tests.client.host_process import kill_host
 from tests.client.recorder import Recorder, definition, forever
 
 
@@ -239,10 +238,7 @@ async def test_a_lost_host_ends_the_spans_that_were_open(host_command: list[str]
     ):
         cell = await session.execute(ExecuteRequest("call", [definition("hang")], "await tools.hang()", 0))
         await recorder.until(lambda: recorder.calls)
-        driver = provider._driver
-        assert driver is not None
-        assert driver.pid is not None
-        os.kill(driver.pid, signal.SIGKILL)
+        kill_host(provider)
         with pytest.raises((HostLostError, StaleCellError)):
             while True:
                 await session.wait(WaitRequest(cell.cell_id, 60_000))
@@ -311,7 +307,7 @@ def test_a_trace_leads_through_the_asyncio_and_the_blocking_client_too(host_comm
 
     async def with_asyncio() -> None:
         async with (
-            aio.CodeModeProvider(host_command, tracer_provider=spans.provider) as provider,
+            CodeModeProvider(host_command, tracer_provider=spans.provider) as provider,
             provider.session(toolbox) as session,
         ):
             with spans.tracer.start_as_current_span("caller"):

@@ -1,4 +1,4 @@
-"""Trio, asyncio and plain calls: one interface, one program, and real programs that get a real Ctrl-C."""
+"""The loops and plain calls: one interface, one program, and real programs that get a real Ctrl-C."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 import codemode_client
-from codemode_client import aio, blocking
+from codemode_client import blocking
+from codemode_client._blocking.thread import ABANDONED_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 30.0
 
-NATIVE_BUSINESS = {
-    "CodeModeProvider": {"connect", "observer"},
-    "Session": {"open"},
-    "StartedCell": set[str](),
+INTERNAL = {
+    "CodeModeProvider": {"connect", "host_gone", "loop"},
+    "Session": {"keep", "open"},
+    "StartedCell": {"keep_initial_response"},
     "ModelTools": set[str](),
 }
-"""What the native classes have for one another, not for callers."""
+"""What the async classes have for one another, and not for callers."""
 MADE_BY_OTHERS = {"Session", "StartedCell"}
-"""Nobody calls these with arguments of his own."""
+"""Callers do not construct these."""
 
 
 # One interface
@@ -59,27 +59,22 @@ def is_async(cls: type, name: str) -> bool:
     return inspect.iscoroutinefunction(getattr(cls, name))
 
 
-@pytest.mark.parametrize("name", list(NATIVE_BUSINESS))
-@pytest.mark.parametrize("module", [aio, blocking])
-def test_every_style_has_the_same_names_and_parameters(module: ModuleType, name: str) -> None:
-    native: type = getattr(codemode_client, name)
-    cls: type = getattr(module, name)
-    expected = interface(native, NATIVE_BUSINESS[name])
+@pytest.mark.parametrize("name", list(INTERNAL))
+def test_plain_calls_have_the_same_names_and_parameters(name: str) -> None:
+    awaited: type = getattr(codemode_client, name)
+    plain: type = getattr(blocking, name)
+    expected = interface(awaited, INTERNAL[name])
     if name == "CodeModeProvider":
-        expected["closed"] = None  # which the native one sets for itself
-    assert interface(cls, set()) == expected
+        expected["closed"] = None  # which the async one sets for itself
+    assert interface(plain, set()) == expected
     if name not in MADE_BY_OTHERS:
-        assert parameters(cls) == parameters(native)
-    for method, found in expected.items():
-        if found is not None:
-            assert is_async(cls, method) == (module is aio and is_async(native, method)), method
+        assert parameters(plain) == parameters(awaited)
+    assert not any(is_async(plain, method) for method, found in expected.items() if found is not None)
 
 
-@pytest.mark.parametrize("module", [aio, blocking])
-def test_every_style_exports_what_differs_between_them(module: ModuleType) -> None:
-    assert module.__all__ == sorted([*NATIVE_BUSINESS, "Toolbox"])
-    assert module.Toolbox is codemode_client.Toolbox
-    assert aio.ModelTools is codemode_client.ModelTools
+def test_plain_calls_export_what_differs() -> None:
+    assert blocking.__all__ == sorted([*INTERNAL, "Toolbox"])
+    assert blocking.Toolbox is codemode_client.Toolbox
 
 
 # One program
@@ -138,8 +133,8 @@ def test_every_program_of_the_documentation_runs(block: str) -> None:
 # Real programs, real signals
 
 PROLOGUE = """
-import asyncio, contextlib, sys, threading, time, trio
-from codemode_client import Toolbox, aio, blocking
+import asyncio, contextlib, sys, threading, time
+from codemode_client import CodeModeProvider, Toolbox, blocking
 from codemode_protocol.errors import SessionClosedError
 from codemode_protocol.values import ExecuteRequest, WaitRequest
 
@@ -154,7 +149,7 @@ def stuck() -> None:
 @toolbox.tool
 async def endless() -> None:
     "A tool that a cancellation ends."
-    await (asyncio if "asyncio" in sys.argv else trio).sleep(1000)
+    await asyncio.sleep(1000)
 
 SPIN = "notify('ready'); while (true) {}"
 
@@ -173,7 +168,7 @@ with blocking.CodeModeProvider() as provider, provider.session(toolbox) as sessi
 
 ASYNCIO = """
 async def main():
-    async with aio.CodeModeProvider() as provider, provider.session(toolbox) as session:
+    async with CodeModeProvider() as provider, provider.session(toolbox) as session:
         try:
             %s
         except asyncio.CancelledError:
@@ -201,9 +196,9 @@ WAITING_CALLS = {"202", "232", "281"}
 class Program:
     """A program that was started, and what it left or did not leave."""
 
-    def __init__(self, source: str, *arguments: str) -> None:
+    def __init__(self, source: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", PROLOGUE + source, *arguments],
+            [sys.executable, "-c", PROLOGUE + source],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -253,8 +248,8 @@ class Program:
 
 
 @contextlib.contextmanager
-def program(source: str, *arguments: str) -> Iterator[Program]:
-    running = Program(source, *arguments)
+def program(source: str) -> Iterator[Program]:
+    running = Program(source)
     try:
         yield running
     finally:
@@ -286,7 +281,7 @@ def test_ctrl_c_ends_a_blocking_call_the_host_and_the_program(call: str) -> None
         begin = time.monotonic()
         running.interrupt()
         running.expect("interrupted")
-        assert time.monotonic() - begin < blocking.ABANDONED_SECONDS  # it came to its end, and was not given up
+        assert time.monotonic() - begin < ABANDONED_SECONDS  # it came to its end, and was not given up
         status, errors = running.end()
     assert status == -signal.SIGINT
     assert errors.rstrip().endswith("KeyboardInterrupt")
@@ -294,7 +289,7 @@ def test_ctrl_c_ends_a_blocking_call_the_host_and_the_program(call: str) -> None
 
 @pytest.mark.parametrize("call", list(CALLS))
 def test_ctrl_c_ends_a_call_under_asyncio_run_the_host_and_the_program(call: str) -> None:
-    with program(ASYNCIO % CALLS[call].replace("WAIT", "await"), "asyncio") as running:
+    with program(ASYNCIO % CALLS[call].replace("WAIT", "await")) as running:
         running.expect("ready")
         running.interrupt()
         running.expect("interrupted")
@@ -346,7 +341,7 @@ threading.Thread(target=run, daemon=True).start()
 """,
     "an asyncio provider whose loop is closed": """
 async def main():
-    provider = aio.CodeModeProvider()
+    provider = CodeModeProvider()
     await provider.__aenter__()
     session = await provider.open_session(toolbox)
     await started(session, "notify('ready'); await tools.endless()")
@@ -363,7 +358,7 @@ kept = asyncio.run(main())
 @pytest.mark.parametrize("what", list(OPEN_AT_THE_END))
 def test_a_program_that_ends_with_an_open_provider_does_not_hang_and_leaves_nothing(what: str) -> None:
     source = OPEN_AT_THE_END[what] + "sys.stdin.readline()\n"
-    with program(source, "asyncio" if "aio." in source else "") as running:
+    with program(source) as running:
         running.expect("ready")
         assert len(running.processes) >= 2
         running.go_on()

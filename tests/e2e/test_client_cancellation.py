@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import anyio
 import anyio.lowlevel
-import trio
 from msgspec import Raw
 
 from codemode_client import CodeModeProvider
 from codemode_protocol.errors import CodeModeError
 from codemode_protocol.values import ExecuteRequest, ToolInvocation, WaitRequest
 from tests.client.recorder import Recorder, definition
-
-
-class CancelAtStep(trio.abc.Instrument):
-    """Cancels a scope when a task is about to take its Nth step."""
-
-    def __init__(self, step: int) -> None:
-        self.scope = anyio.CancelScope()
-        self.task: trio.lowlevel.Task | None = None
-        self._left = step
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        if task is self.task:
-            self._left -= 1
-            if self._left == 0:
-                self.scope.cancel()
+from tests.client.steps import cancel_at_step
 
 
 async def _life(provider: CodeModeProvider, recorder: Recorder) -> None:
@@ -48,26 +32,15 @@ async def _tool(invocation: ToolInvocation) -> Raw:
 async def _try(provider: CodeModeProvider, step: int) -> bool:
     """Cancel a session's life at one step. False when it has fewer steps."""
     recorder = Recorder(tool=_tool)
-    instrument = CancelAtStep(step)
-    with instrument.scope:
-        instrument.task = trio.lowlevel.current_task()
-        trio.lowlevel.add_instrument(instrument)
-        try:
-            await _life(provider, recorder)
-        finally:
-            trio.lowlevel.remove_instrument(instrument)
+    cancelled = await cancel_at_step(step, _life(provider, recorder))
     # A session that was opened for nobody has just been asked to shut down: what is asked now is answered after that.
     async with provider.session(Recorder()) as session:
         await session.run("text(1)")
-    driver = provider._driver
-    assert driver is not None
-    assert driver._bindings == {}
-    assert driver._operations == {}
-    assert driver._initial == {}
-    assert driver._connection.size() <= 8, "sessions, cells, requests or calls are left"
+    assert provider.open_count == 0, "sessions, requests or calls are left"
+    assert provider.counters.cells_live == 0
     assert recorder.errors == []
     assert {invocation.cell_id for invocation in recorder.calls} <= set(recorder.closed)
-    return instrument.scope.cancelled_caught
+    return cancelled
 
 
 async def test_cancelling_at_any_step_leaves_nothing_behind(host_command: list[str]) -> None:
@@ -81,23 +54,20 @@ async def test_cancelling_at_any_step_leaves_nothing_behind(host_command: list[s
 
 async def test_cancelling_the_provider_at_any_step_leaves_nothing_behind(host_command: list[str]) -> None:
     """The provider's own entering and leaving included; processes and descriptors are looked for after the test."""
+
+    async def live() -> None:
+        try:
+            async with CodeModeProvider(host_command) as provider:
+                await _life(provider, recorder)
+        except CodeModeError as error:
+            raise AssertionError("nothing but the cancellation ends it") from error
+
     step = 0
     cancelled = True
     while cancelled:
         step += 1
         recorder = Recorder(tool=_tool)
-        instrument = CancelAtStep(step)
-        with instrument.scope:
-            instrument.task = trio.lowlevel.current_task()
-            trio.lowlevel.add_instrument(instrument)
-            try:
-                async with CodeModeProvider(host_command) as provider:
-                    await _life(provider, recorder)
-            except CodeModeError as error:
-                raise AssertionError("nothing but the cancellation ends it") from error
-            finally:
-                trio.lowlevel.remove_instrument(instrument)
+        cancelled = await cancel_at_step(step, live())
         assert recorder.errors == []
         assert {invocation.cell_id for invocation in recorder.calls} <= set(recorder.closed)
-        cancelled = instrument.scope.cancelled_caught
     assert step > 5  # how many there are depends on what arrives together

@@ -12,6 +12,7 @@ from msgspec import Raw
 from codemode_client import CodeModeProvider
 from codemode_protocol.errors import RequestFailedError, RequestTooLargeError
 from codemode_protocol.values import ExecuteRequest, InputText, Result, ToolInvocation, Yielded
+from tests.client.host_process import require_host_pid
 from tests.client.recorder import Recorder, definition
 
 MEBIBYTE = 1024 * 1024
@@ -111,11 +112,8 @@ async def test_three_hundred_cells_one_after_the_other_are_all_reported(host_com
         for _ in range(300):
             await session.run("text(1)")
         await recorder.until(lambda: len(recorder.closed) == 300)
-        binding = session._binding
-        assert binding is not None
-        assert binding.cells == {}
-        assert binding.driver._operations == {}
-        assert binding.driver._initial == {}
+        assert provider.open_count == 1  # the session
+        assert provider.counters.cells_live == 0
 
 
 async def test_output_that_does_not_fit_in_a_frame_is_an_error_and_the_session_goes_on(host_command: list[str]) -> None:
@@ -147,13 +145,11 @@ async def test_five_thousand_cells_leave_memory_flat_on_both_sides(host_command:
                 await session.run("text(await tools.echo('x'.repeat(10000)))", [definition("echo")])
 
         await run(1000)
-        driver = provider._driver
-        assert driver is not None
-        assert driver._child is not None
-        before = [resident_bytes(os.getpid()), resident_bytes(driver._child.pid)]
+        host = require_host_pid(provider)
+        before = [resident_bytes(os.getpid()), resident_bytes(host)]
         await run(4000)
-        after = [resident_bytes(os.getpid()), resident_bytes(driver._child.pid)]
-        assert driver._connection.size() <= 8
+        after = [resident_bytes(os.getpid()), resident_bytes(host)]
+        assert provider.open_count == 0
     grown = [later - earlier for earlier, later in zip(before, after, strict=True)]
     assert max(grown) < 8 * MEBIBYTE, f"grown by {grown} bytes (client, host)"
 

@@ -11,16 +11,10 @@ import pytest
 from codemode_client import CodeModeProvider, Session
 from codemode_protocol.errors import HostLostError, StaleCellError
 from codemode_protocol.values import ExecuteRequest, InputText, WaitRequest
+from tests.client.host_process import kill_host, require_host_pid
 from tests.client.recorder import Recorder, definition, forever
 
 FOREVER = ExecuteRequest("call", [], "await new Promise(() => {})", 60_000)
-
-
-def kill(provider: CodeModeProvider) -> None:
-    driver = provider._driver
-    assert driver is not None
-    assert driver._child is not None
-    os.kill(driver._child.pid, signal.SIGKILL)
 
 
 async def said(session: Session, source: str) -> str:
@@ -34,7 +28,7 @@ async def test_a_session_goes_on_with_a_new_host_and_without_its_values(host_com
         await session.run("store('key', 1)")
         for generation in (2, 3):
             cell = await session.execute(FOREVER)
-            kill(provider)
+            kill_host(provider)
             with pytest.raises(HostLostError, match="killed by SIGKILL"):
                 await cell.initial_response()
             assert session.generation == generation
@@ -53,7 +47,7 @@ async def test_the_loss_is_the_answer_to_what_was_under_way(host_command: list[s
         if phase == "tool call":
             started = await session.execute(ExecuteRequest("call", [definition("hang")], "await tools.hang()", 60_000))
             await recorder.until(lambda: recorder.calls)
-            kill(provider)
+            kill_host(provider)
             with pytest.raises(HostLostError, match="SIGKILL"):
                 await started.initial_response()
             await recorder.until(lambda: recorder.closed)
@@ -61,11 +55,8 @@ async def test_the_loss_is_the_answer_to_what_was_under_way(host_command: list[s
             return
         started = await session.execute(ExecuteRequest("call", [], FOREVER.source, 0))
         await started.initial_response()
-        driver = provider._driver
-        assert driver is not None
-        assert driver._child is not None
         # Stopped, the host cannot answer before it is killed.
-        os.kill(driver._child.pid, signal.SIGSTOP)
+        os.kill(require_host_pid(provider), signal.SIGSTOP)
         async with anyio.create_task_group() as nursery:
 
             async def call() -> None:
@@ -81,7 +72,7 @@ async def test_the_loss_is_the_answer_to_what_was_under_way(host_command: list[s
 
             nursery.start_soon(call)
             await anyio.wait_all_tasks_blocked()
-            kill(provider)
+            kill_host(provider)
         assert recorder.closed == ["1"]
 
 
@@ -102,7 +93,7 @@ async def test_a_hundred_calls_at_the_moment_of_the_loss_all_end(host_command: l
             for number in range(100):
                 nursery.start_soon(run, number)
             await recorder.until(lambda: len(recorder.calls) > 20)
-            kill(provider)
+            kill_host(provider)
         assert len(ended) == 100
         assert "lost" in ended
         assert await said(session, "text('again')") == "again"

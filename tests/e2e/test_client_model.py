@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import anyio
-import trio
 from anyio.abc import TaskGroup
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from codemode_client import CodeModeProvider, Session, StartedCell
-from codemode_client._session.cells import parse_cell_id
+from codemode_client._session.cell_ids import parse_cell_id
 from codemode_protocol.errors import (
     HostLostError,
     HostStartError,
@@ -29,6 +30,7 @@ from codemode_protocol.errors import (
 )
 from codemode_protocol.values import ExecuteRequest, WaitRequest
 from tests.client.recorder import Recorder, definition
+from tests.client.steps import cancel_at_step
 
 SOURCES = (
     "text(1)",
@@ -62,21 +64,6 @@ step = st.builds(
 )
 
 
-class Cancel(trio.abc.Instrument):
-    """Cancels each task that asked for it when it is about to take its Nth step."""
-
-    def __init__(self) -> None:
-        self.due: dict[trio.lowlevel.Task, tuple[anyio.CancelScope, int]] = {}
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        if task in self.due:
-            scope, left = self.due.pop(task)
-            if left <= 1:
-                scope.cancel()
-            else:
-                self.due[task] = (scope, left - 1)
-
-
 @dataclass
 class Owned:
     session: Session
@@ -86,10 +73,9 @@ class Owned:
 
 
 class World:
-    def __init__(self, provider: CodeModeProvider, nursery: TaskGroup, cancel: Cancel) -> None:
+    def __init__(self, provider: CodeModeProvider, nursery: TaskGroup) -> None:
         self.provider = provider
         self.nursery = nursery
-        self.cancel = cancel
         self.owned: list[Owned] = []
         self.recorders: list[Recorder] = []
         self.begun = 0
@@ -97,10 +83,8 @@ class World:
 
     async def take(self, step: Step) -> None:
         if step.kind == "kill":
-            driver = self.provider._driver
-            # Once reaped, its number may be somebody else's.
-            if driver is not None and driver._child is not None and driver._child._process.returncode is None:
-                os.kill(driver._child.pid, signal.SIGKILL)
+            if (pid := self.provider.host_pid) is not None:
+                os.kill(pid, signal.SIGKILL)
             return
         call = self._call(step)
         if call is None:
@@ -112,20 +96,13 @@ class World:
             with anyio.move_on_after(0.05):
                 await over.wait()
 
-    async def _make(self, call: Callable[[], Awaitable[None]], steps: int, over: anyio.Event) -> None:
-        with anyio.CancelScope() as scope:
-            if steps:
-                self.cancel.due[trio.lowlevel.current_task()] = (scope, steps)
-            try:
-                await call()
-            except PROMISED:
-                pass
-            finally:
-                self.cancel.due.pop(trio.lowlevel.current_task(), None)
+    async def _make(self, call: Callable[[], Coroutine[Any, Any, None]], steps: int, over: anyio.Event) -> None:
+        with suppress(*PROMISED):
+            await cancel_at_step(steps, call())
         self.ended += 1
         over.set()
 
-    def _call(self, step: Step) -> Callable[[], Awaitable[None]] | None:
+    def _call(self, step: Step) -> Callable[[], Coroutine[Any, Any, None]] | None:
         if step.kind == "open":
             return self._open
         if not self.owned:
@@ -183,21 +160,18 @@ class World:
 )
 @given(steps=st.lists(step, min_size=5, max_size=40))
 async def test_whatever_happens_the_promises_hold(host_command: list[str], steps: list[Step]) -> None:
-    cancel = Cancel()
-    trio.lowlevel.add_instrument(cancel)
-    tasks_before = trio.lowlevel.current_statistics().tasks_living
     async with (
         CodeModeProvider(host_command, start_attempts=1000, first_backoff=0.001, max_backoff=0.001) as provider,
         anyio.create_task_group() as nursery,
     ):
-        world = World(provider, nursery, cancel)
+        world = World(provider, nursery)
         await world._open()
         for one in steps:
             await world.take(one)
         # Whatever still waits for a cell that never ends is answered by the provider's end.
         await provider.aclose()
     assert world.ended == world.begun
-    assert trio.lowlevel.current_statistics().tasks_living == tasks_before
+    assert provider.open_count == 0
     for recorder in world.recorders:
         assert recorder.errors == []
         assert not any(recorder.running.values())

@@ -110,9 +110,7 @@ class Soak:
             return
 
     def host(self) -> int | None:
-        driver = self.provider._driver
-        child = driver._child if driver is not None else None
-        return child.pid if child is not None and child._process.returncode is None else None
+        return self.provider.host_pid
 
     async def ended(self, session: Session, source: str, ms: int = 10_000) -> tuple[RuntimeResponse, list[str]]:
         """Run a cell to its end: how it ended, and all that it wrote."""

@@ -1,15 +1,13 @@
-"""The client for asyncio: the native rules, on the caller's loop, whatever is cancelled and whenever."""
+"""The client on asyncio, cancelled and used in the ways of asyncio: tasks, timeouts, groups, a loop that ends."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-import functools
 import os
 import signal
 import threading
-import types
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -22,8 +20,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from codemode_client import aio
-from codemode_client.aio import CodeModeProvider, ModelTools, Session, Toolbox
+from codemode_client import CodeModeProvider, ModelTools, Session, StartedCell, Toolbox
+from codemode_client._loops import on_asyncio
 from codemode_protocol.errors import (
     HostLostError,
     HostStartError,
@@ -45,29 +43,16 @@ from codemode_protocol.values import (
     Yielded,
 )
 from tests.client.recorder import definition
+from tests.client.steps import run_until_step
 
 THREE_STEPS = """
 text('a'); yield_control(); await tools.gate();
 text('b'); await tools.gate();
 text('c');
 """
-TIME_LIMIT_SECONDS = 60
+pytestmark = pytest.mark.loops("asyncio")
 
 place: contextvars.ContextVar[str] = contextvars.ContextVar("place", default="nowhere")
-
-
-def under_asyncio(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """An async test that runs under asyncio, for a minute at most."""
-
-    @functools.wraps(test)
-    def run(**arguments: Any) -> None:
-        async def limited() -> None:
-            async with asyncio.timeout(TIME_LIMIT_SECONDS):
-                await test(**arguments)
-
-        asyncio.run(limited())
-
-    return run
 
 
 class Recorder:
@@ -139,7 +124,7 @@ async def opened(command: list[str], recorder: Recorder | None = None) -> AsyncI
         yield session
 
 
-async def started(session: Session, source: str, *tools: str, yield_ms: int = 60_000) -> aio.StartedCell:
+async def started(session: Session, source: str, *tools: str, yield_ms: int = 60_000) -> StartedCell:
     return await session.execute(ExecuteRequest("call", [definition(name) for name in tools], source, yield_ms))
 
 
@@ -168,13 +153,18 @@ async def cancelled(call: Coroutine[Any, Any, object], at: Awaitable[object] | N
 async def cancelled_late(monkeypatch: pytest.MonkeyPatch, call: Coroutine[Any, Any, object]) -> None:
     """Cancel a call's task when its answer has come, but the task has not run again."""
 
-    class Late(aio._Ended):
-        def set(self) -> None:
-            super().set()
-            task.cancel()
+    class Late(on_asyncio.Waiter):
+        def __init__(self, loop: asyncio.AbstractEventLoop, on_cancelled: Callable[[], object] | None) -> None:
+            super().__init__(loop, on_cancelled)
+            self.sleeper = asyncio.current_task()
+
+        def set_result(self, value: None, /) -> None:
+            super().set_result(value)
+            if self.sleeper is task:
+                task.cancel()
 
     with monkeypatch.context() as patch:
-        patch.setattr(aio, "_Ended", Late)
+        patch.setattr(on_asyncio, "Waiter", Late)
         task = asyncio.create_task(call)
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -183,7 +173,6 @@ async def cancelled_late(monkeypatch: pytest.MonkeyPatch, call: Coroutine[Any, A
 # What it is for
 
 
-@under_asyncio
 async def test_a_cell_is_started_waited_for_and_terminated(host_command: list[str]) -> None:
     steps = Steps()
     async with opened(host_command, steps) as session:
@@ -206,7 +195,6 @@ async def test_a_cell_is_started_waited_for_and_terminated(host_command: list[st
         assert texts(done) == ["a", "b", "c"]
 
 
-@under_asyncio
 async def test_tools_are_tasks_on_the_callers_loop_in_the_context_that_opened_the_session(
     host_command: list[str],
 ) -> None:
@@ -242,7 +230,6 @@ async def test_tools_are_tasks_on_the_callers_loop_in_the_context_that_opened_th
     assert place.get() == "later"
 
 
-@under_asyncio
 async def test_notifications_and_then_the_end_are_told_on_the_loop(host_command: list[str]) -> None:
     recorder = Recorder()
     async with opened(host_command, recorder) as session:
@@ -252,7 +239,6 @@ async def test_notifications_and_then_the_end_are_told_on_the_loop(host_command:
     assert recorder.threads == {threading.get_ident()}
 
 
-@under_asyncio
 async def test_a_thousand_calls_at_once_are_all_answered(host_command: list[str]) -> None:
     toolbox = Toolbox()
 
@@ -270,14 +256,12 @@ async def test_a_thousand_calls_at_once_are_all_answered(host_command: list[str]
     assert texts(done) == ["true", "1000"]
 
 
-@under_asyncio
 async def test_model_tools_work_over_it(host_command: list[str]) -> None:
     async with opened(host_command) as session:
         output = await ModelTools(session, []).exec("text('for a model')")
         assert (output.status, output.text.endswith("for a model")) == ("completed", True)
 
 
-@under_asyncio
 async def test_spans_of_a_tool_are_below_the_calls_and_that_of_a_run_below_its_callers(host_command: list[str]) -> None:
     exporter = InMemorySpanExporter()
     tracing = TracerProvider()
@@ -306,7 +290,6 @@ async def test_spans_of_a_tool_are_below_the_calls_and_that_of_a_run_below_its_c
 # Errors
 
 
-@under_asyncio
 async def test_an_error_in_a_tool_rejects_its_promise_alone(host_command: list[str]) -> None:
     async def refuse() -> None:
         raise ToolError("not today")
@@ -324,16 +307,13 @@ async def test_an_error_in_a_tool_rejects_its_promise_alone(host_command: list[s
             assert texts(done)[0].endswith(message)
 
 
-@under_asyncio
 async def test_a_lost_host_is_an_error_and_the_next_call_starts_another(host_command: list[str]) -> None:
     recorder = Recorder(tool=forever)
-    async with opened(host_command, recorder) as session:
+    async with CodeModeProvider(host_command) as provider, provider.session(recorder) as session:
         cell = await started(session, "await tools.tool()", "tool")
         await recorder.until("tool called")
-        driver = session._native._provider._driver
-        assert driver is not None
-        assert driver._child is not None
-        os.kill(driver._child.pid, signal.SIGKILL)
+        assert provider.host_pid is not None
+        os.kill(provider.host_pid, signal.SIGKILL)
         with pytest.raises(HostLostError):
             await cell.initial_response()
         await recorder.until("1 closed, 0 calls running")
@@ -344,14 +324,12 @@ async def test_a_lost_host_is_an_error_and_the_next_call_starts_another(host_com
         assert texts(await again.initial_response()) == ["again"]
 
 
-@under_asyncio
 async def test_a_host_that_cannot_be_started_is_an_error_of_the_call(tmp_path: os.PathLike[str]) -> None:
     async with CodeModeProvider([os.fspath(tmp_path)], first_backoff=0) as provider:
         with pytest.raises(HostStartError, match="cannot be run"):
             await provider.open_session(Recorder())
 
 
-@under_asyncio
 async def test_what_is_closed_says_so(host_command: list[str]) -> None:
     provider = CodeModeProvider(host_command)
     async with provider:
@@ -378,7 +356,6 @@ async def test_what_is_closed_says_so(host_command: list[str]) -> None:
             await call
 
 
-@under_asyncio
 async def test_a_provider_that_was_not_entered_says_how(host_command: list[str]) -> None:
     provider = CodeModeProvider(host_command)
     with pytest.raises(RuntimeError, match=r"`async with CodeModeProvider\(\) as provider`"):
@@ -402,7 +379,6 @@ def test_another_loop_is_refused(host_command: list[str]) -> None:
 # Cancellation
 
 
-@under_asyncio
 async def test_a_cancelled_execute_leaves_no_cell(host_command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder()
     async with CodeModeProvider(host_command) as provider, provider.session(recorder) as session:
@@ -415,7 +391,6 @@ async def test_a_cancelled_execute_leaves_no_cell(host_command: list[str], monke
         assert provider.counters.cells_live == 0
 
 
-@under_asyncio
 async def test_a_session_opened_for_nobody_is_shut_down(
     host_command: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -424,12 +399,9 @@ async def test_a_session_opened_for_nobody_is_shut_down(
         await cancelled_late(monkeypatch, provider.open_session(Recorder()))
         async with provider.session(Recorder()) as session:
             await session.run("")
-        driver = provider._native._driver
-        assert driver is not None
-        assert driver._bindings == {}
+        assert provider.open_count == 0
 
 
-@under_asyncio
 async def test_a_cancelled_wait_loses_no_output(host_command: list[str]) -> None:
     steps = Steps()
     async with opened(host_command, steps) as session:
@@ -440,7 +412,6 @@ async def test_a_cancelled_wait_loses_no_output(host_command: list[str]) -> None
         assert await waited(session, cell.cell_id) == (Yielded, ["b"])
 
 
-@under_asyncio
 async def test_a_wait_that_is_cancelled_with_its_answer_in_hand_gives_it_back(
     host_command: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -450,17 +421,16 @@ async def test_a_wait_that_is_cancelled_with_its_answer_in_hand_gives_it_back(
         await cell.initial_response()
         await steps.go()
         await cancelled_late(monkeypatch, session.wait(WaitRequest(cell.cell_id, 0)))
-        await cancelled_late(monkeypatch, session.wait(WaitRequest(cell.cell_id, 0)))
+        await cancelled(session.wait(WaitRequest(cell.cell_id, 0)))  # what is kept is not taken by a cancelled wait
         assert await waited(session, cell.cell_id) == (Yielded, ["b"])
         steps.go_on()
         await cancelled_late(monkeypatch, session.wait(WaitRequest(cell.cell_id, 60_000)))  # the cell is over now
-        await cancelled_late(monkeypatch, session.wait(WaitRequest(cell.cell_id, 0)))
+        await cancelled(session.wait(WaitRequest(cell.cell_id, 0)))
         assert await waited(session, cell.cell_id) == (Result, ["c"])
         await cancelled_late(monkeypatch, session.wait(WaitRequest(cell.cell_id, 0)))
         assert isinstance(await session.wait(WaitRequest(cell.cell_id, 0)), MissingCell)
 
 
-@under_asyncio
 async def test_a_cancelled_initial_response_is_for_whoever_asks_next(
     host_command: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -478,7 +448,6 @@ async def test_a_cancelled_initial_response_is_for_whoever_asks_next(
         assert await waited(session, cell.cell_id) == (Yielded, ["b"])
 
 
-@under_asyncio
 async def test_a_cancelled_terminate_goes_on_and_its_output_is_kept(
     host_command: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -491,7 +460,6 @@ async def test_a_cancelled_terminate_goes_on_and_its_output_is_kept(
         assert isinstance(await session.wait(WaitRequest(cell.cell_id, 0)), MissingCell)
 
 
-@under_asyncio
 async def test_a_tool_is_cancelled_with_its_cell_which_is_closed_after_the_tools_end(host_command: list[str]) -> None:
     recorder: Recorder
 
@@ -511,7 +479,6 @@ async def test_a_tool_is_cancelled_with_its_cell_which_is_closed_after_the_tools
     assert recorder.events == ["tool called", "cleaned up", "tool ended", "1 closed, 0 calls running"]
 
 
-@under_asyncio
 async def test_a_timeout_and_a_task_group_end_a_run_and_its_tools(host_command: list[str]) -> None:
     recorder = Recorder(tool=forever)
     async with opened(host_command, recorder) as session:
@@ -532,7 +499,6 @@ async def test_a_timeout_and_a_task_group_end_a_run_and_its_tools(host_command: 
         await recorder.until("2 closed, 0 calls running")
 
 
-@under_asyncio
 async def test_a_cancel_scope_of_anyio_ends_a_call(host_command: list[str]) -> None:
     recorder = Recorder(tool=forever)
     with anyio.CancelScope() as scope:
@@ -545,7 +511,6 @@ async def test_a_cancel_scope_of_anyio_ends_a_call(host_command: list[str]) -> N
     assert recorder.events[-1] == "1 closed, 0 calls running"
 
 
-@under_asyncio
 async def test_leaving_a_provider_ends_its_host_even_when_cancelled(host_command: list[str]) -> None:
     inside = asyncio.Event()
     pids: list[int] = []
@@ -553,10 +518,8 @@ async def test_leaving_a_provider_ends_its_host_even_when_cancelled(host_command
     async def use() -> None:
         async with CodeModeProvider(host_command) as provider:
             await provider.open_session(Recorder())
-            driver = provider._native._driver
-            assert driver is not None
-            assert driver._child is not None
-            pids.append(driver._child.pid)
+            assert provider.host_pid is not None
+            pids.append(provider.host_pid)
             inside.set()
             await forever()
 
@@ -598,22 +561,6 @@ def test_a_task_left_open_at_the_end_of_asyncio_run_closes_its_provider(host_com
 # Cancellation at every await
 
 
-@types.coroutine
-def stepped(coroutine: Coroutine[Any, Any, None], before_step: Callable[[], None]) -> Generator[Any, Any, None]:
-    """Run a coroutine, with something done before each of its steps."""
-    step: Callable[[], Any] = partial(coroutine.send, None)
-    while True:
-        before_step()
-        try:
-            waits_for = step()
-        except StopIteration:
-            return
-        try:
-            step = partial(coroutine.send, (yield waits_for))
-        except BaseException as error:
-            step = partial(coroutine.throw, error)
-
-
 async def life(provider: CodeModeProvider, recorder: Recorder) -> None:
     async with provider.session(recorder) as session:
         cell = await started(session, "text(1); yield_control(); await tools.tool()", "tool")
@@ -626,25 +573,17 @@ async def life(provider: CodeModeProvider, recorder: Recorder) -> None:
 
 
 async def cancelled_at(step: int, coroutine: Coroutine[Any, Any, None]) -> bool:
-    """Run a coroutine and cancel it just before one of its steps; False when it has fewer."""
-    left = step
+    """Run a coroutine and cancel its task just before one of its steps; False when it has fewer."""
 
-    def before_step() -> None:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            task.cancel()
+    def cancel() -> None:
+        task.cancel()
 
-    async def run() -> None:
-        await stepped(coroutine, before_step)
-
-    task = asyncio.create_task(run())
+    task = asyncio.create_task(run_until_step(step, coroutine, cancel))
     await asyncio.wait([task])
     assert task.cancelled() or task.result() is None
     return task.cancelled()
 
 
-@under_asyncio
 async def test_cancelling_at_any_step_leaves_nothing_behind(host_command: list[str]) -> None:
     async with CodeModeProvider(host_command) as provider:
         step = 0
@@ -655,11 +594,7 @@ async def test_cancelling_at_any_step_leaves_nothing_behind(host_command: list[s
             more = await cancelled_at(step, life(provider, recorder))
             async with provider.session(Recorder()) as session:
                 await session.run("")
-            driver = provider._native._driver
-            assert driver is not None
-            assert driver._bindings == {}
-            assert driver._operations == {}
-            assert driver._initial == {}
+            assert provider.open_count == 0
             assert recorder.running == 0
             assert provider.counters.cells_live == 0
             closed = [event for event in recorder.events if "closed" in event]
@@ -667,27 +602,20 @@ async def test_cancelling_at_any_step_leaves_nothing_behind(host_command: list[s
     assert step > 8
 
 
-def test_a_call_that_meets_the_threads_end_is_answered(host_command: list[str]) -> None:
-    """Whatever the moment: no call may wait for a thread that is gone."""
-
-    async def main() -> None:
-        for turns in range(6):
-            provider = CodeModeProvider(host_command)
-            async with provider:
-                pass
-
-            provider = CodeModeProvider(host_command)
-            await provider.__aenter__()
-            leaving = asyncio.create_task(provider.__aexit__(None, None, None))
-            for _ in range(turns):
-                await asyncio.sleep(0)
+async def test_a_call_while_the_provider_is_left_is_answered(host_command: list[str]) -> None:
+    for turns in range(6):
+        provider = CodeModeProvider(host_command)
+        await provider.__aenter__()
+        leaving = asyncio.create_task(provider.__aexit__(None, None, None))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if turns:
             with pytest.raises(ProviderClosedError):
                 await provider.open_session(Recorder())
-            await leaving
-
-    asyncio.run(main())
+        await leaving
 
 
+@pytest.mark.loops("trio")
 async def test_it_works_inside_a_thread_of_a_trio_program(host_command: list[str]) -> None:
     async def main() -> list[str]:
         async with opened(host_command) as session:
