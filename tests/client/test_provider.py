@@ -237,6 +237,7 @@ async def test_a_blank_session_id_is_refused() -> None:
             await provider.open_session(Recorder(), " ")
 
 
+@pytest.mark.loops("trio")  # asyncio raises such an exception out of its run: tests/e2e/test_callers.py
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
 async def test_a_tool_that_ends_the_program_ends_the_provider_too(kind: type[BaseException]) -> None:
     async def tool(_: ToolInvocation) -> Raw:

@@ -364,3 +364,26 @@ def test_a_program_that_ends_with_an_open_provider_does_not_hang_and_leaves_noth
         running.go_on()
         status, errors = running.end()
     assert (status, errors) == (0, "")
+
+
+@pytest.mark.parametrize("style", ["asyncio", "blocking"])
+def test_a_tool_that_ends_the_program_ends_it_and_its_host(style: str) -> None:
+    call = "session.run('await tools.leave()', toolbox.definitions)"
+    source = """
+@toolbox.tool
+async def leave() -> None:
+    print("ready", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+    raise SystemExit(3)
+"""
+    if style == "asyncio":
+        source += ASYNCIO.replace("asyncio.CancelledError", "ZeroDivisionError") % f"await {call}"
+    else:
+        source += BLOCKING % call
+    with program(source) as running:
+        running.expect("ready")
+        assert len(running.processes) >= 2
+        running.go_on()
+        status, errors = running.end()
+    assert status == 3, errors
+    assert "never retrieved" not in errors
