@@ -8,6 +8,7 @@ OPENAI_BASE_URL names another service that speaks the same API.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -18,8 +19,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import trio
 
 from codemode_client import CodeModeProvider, ModelTools, Toolbox
 
@@ -44,7 +43,7 @@ def fares(origin: str) -> dict[str, int]:
 @toolbox.tool
 async def book(destination: str) -> str:
     """Book a seat. Takes a moment."""
-    await trio.sleep(0.2)
+    await asyncio.sleep(0.2)
     return f"seat 12A to {destination}"
 
 
@@ -59,7 +58,7 @@ class Model:
     async def respond(self, conversation: list[dict[str, Any]], tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """What the model says next: the `output` items of its response."""
         body = {"model": self._name, "input": conversation, "tools": tools}
-        return await trio.to_thread.run_sync(self._post, json.dumps(body).encode())
+        return await asyncio.to_thread(self._post, json.dumps(body).encode())
 
     def _post(self, body: bytes) -> list[dict[str, Any]]:
         headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
@@ -86,20 +85,16 @@ async def converse(model: Model, tools: ModelTools, question: str) -> str:
         if not calls:
             messages = [item for item in items if item["type"] == "message"]
             return "".join(part["text"] for item in messages for part in item["content"] if "text" in part)
-        results: dict[str, dict[str, Any]] = {}
-        async with trio.open_nursery() as nursery:
-            for call in calls:
-                nursery.start_soon(perform, tools, call, results)
-        conversation += [results[call["call_id"]] for call in calls]
+        conversation += await asyncio.gather(*(perform(tools, call) for call in calls))
     return f"no answer after {MAX_TURNS} turns"
 
 
-async def perform(tools: ModelTools, call: dict[str, Any], results: dict[str, dict[str, Any]]) -> None:
-    """Do one call of the model's; its result goes to `results`, by the id of the call."""
+async def perform(tools: ModelTools, call: dict[str, Any]) -> dict[str, Any]:
+    """Do one call of the model's, and return what to tell it."""
     arguments = call["input"] if call["type"] == "custom_tool_call" else call["arguments"]
     output = await tools.call(call["name"], arguments, call_id=call["call_id"])
     print(f"── {call['name']}\n{arguments}\n── answer\n{output.text}\n")
-    results[call["call_id"]] = {
+    return {
         "type": f"{call['type']}_output",
         "call_id": call["call_id"],
         "output": output.openai_responses(),
@@ -126,10 +121,10 @@ def main() -> None:
     key = os.environ.get("OPENAI_API_KEY")
     if key:
         base_url = os.environ.get("OPENAI_BASE_URL", "https://api.openai.com/v1")
-        trio.run(run, Model(base_url, key, os.environ.get("OPENAI_MODEL", "gpt-5")), question)
+        asyncio.run(run(Model(base_url, key, os.environ.get("OPENAI_MODEL", "gpt-5")), question))
     else:
         with scripted_model() as base_url:
-            trio.run(run, Model(base_url, "none", "scripted"), question)
+            asyncio.run(run(Model(base_url, "none", "scripted"), question))
 
 
 if __name__ == "__main__":

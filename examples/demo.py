@@ -7,6 +7,7 @@ that was built from the same files. What is printed can be checked against the f
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sqlite3
 import sys
@@ -15,14 +16,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import trio
-
 from codemode_client import CodeModeProvider, Session, Toolbox
 from codemode_protocol.errors import ToolError
 from codemode_protocol.source import parse_source
 from codemode_protocol.values import (
     ContentItem,
-    ExecuteRequest,
     InputText,
     LiveCell,
     Result,
@@ -109,9 +107,7 @@ async def run_cell(session: Session, file: str) -> bool:
     """Run one script as a cell and follow it to its end; True when it succeeded."""
     source = parse_source((ROOT / "examples" / file).read_text(encoding="utf-8"))
     print(f"--- {file} ---")
-    cell = await session.execute(
-        ExecuteRequest(f"call-{file}", toolbox.definitions, source.source, source.yield_time_ms)
-    )
+    cell = await session.execute(source.source, yield_time_ms=source.yield_time_ms)
     response = await cell.initial_response()
     show(response.content_items)
     while isinstance(response, Yielded):
@@ -138,4 +134,4 @@ async def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(trio.run(main))
+    sys.exit(asyncio.run(main()))

@@ -148,7 +148,7 @@ def _decode(name: str, arguments: object, kind: type[T], takes: str) -> T:
     except msgspec.ValidationError as error:
         problem = f"The arguments do not fit: {error}."
     except (msgspec.DecodeError, UnicodeError) as error:
-        problem = f"The arguments are no valid JSON: {error}."
+        problem = f"The arguments are not valid JSON: {error}."
     except RecursionError:
         problem = "The arguments are nested too deeply."
     raise ArgumentsError(f"{problem} `{name}` takes {takes}.") from None

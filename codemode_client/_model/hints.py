@@ -140,7 +140,7 @@ def suggestion(wanted: str, tools: Sequence[str]) -> str:
     near = difflib.get_close_matches(wanted, tools, n=3, cutoff=0.6)
     near += [name for name in tools if len(lower) > 2 and lower in name.lower() and name not in near][:3]
     if near:
-        return f"Near names: {', '.join(f'tools.{name}' for name in near)}."
+        return f"Did you mean {' or '.join(f'tools.{name}' for name in near)}?"
     if len(tools) <= MAX_LISTED:
         return f"The tools are: {', '.join(f'tools.{name}' for name in tools)}."
     return f"ALL_TOOLS lists the {len(tools)} tools: {{name, description}}."

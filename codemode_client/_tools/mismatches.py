@@ -53,28 +53,33 @@ _FORMATS = {
 
 
 class Mismatch(Struct, frozen=True):
-    """One thing that does not fit. `text` says what was expected, `got` what came, as JSON or as a type's name."""
+    """One thing that does not fit. `text` says what was expected, `got` what came, as JSON or as a type's name.
+
+    `form` is how the place and the text are put together.
+    """
 
     path: Path
     text: str
     got: str = ""
-    separator: str = ": "
+    form: str = "{where}: {text}"
 
     def __str__(self) -> str:
         where = written(self.path)
-        text = f"{where}{self.separator}{self.text}" if where else self.text
+        text = self.form.format(where=where, text=self.text) if where else self.text
         return f"{text}, got {self.got}" if self.got else text
 
 
 def missing(path: Path) -> Mismatch:
-    return Mismatch(path, "is missing", separator=" ")
+    """Say that something required is not there."""
+    return Mismatch(path, "is missing", form="{where} {text}")
 
 
 def unknown(path: Path, noun: str, names: Sequence[str]) -> Mismatch:
-    """Something is there that nobody knows; `names` are those that there are."""
+    """Say that something is there that is not expected; `names` are what is."""
     more = len(names) - _MOST_NAMES
-    known = f"there are {', '.join(names[:_MOST_NAMES])}" if names else "there is none"
-    return Mismatch(path, f"is no {noun}: {known}{f' and {more} more' if more > 0 else ''}", separator=" ")
+    expected = ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+    text = f"expected: {expected}" if names else "none is expected"
+    return Mismatch(path, text, form=f"unknown {noun} `{{where}}`; {{text}}")
 
 
 def mismatches(hint: Any, value: Raw, path: Path, schema: Schema, *, values: bool = True) -> list[Mismatch]:

@@ -61,9 +61,9 @@ MISTAKES = {
     "crypto.randomUUID()": WEB,
     "count = 1": STRICT,
     "JSON.parse(await tools.read_file({}))": VALUE,
-    "await tools.readfile()": "There is no tool `readfile`. Near names: tools.read_file.",
-    "await tools['read-file']()": "There is no tool `read-file`. Near names: tools.read_file.",
-    'await tools["list"]()': "There is no tool `list`. Near names: tools.list_files.",
+    "await tools.readfile()": "There is no tool `readfile`. Did you mean tools.read_file?",
+    "await tools['read-file']()": "There is no tool `read-file`. Did you mean tools.read_file?",
+    'await tools["list"]()': "There is no tool `list`. Did you mean tools.list_files?",
     "await tools.weather({})": "There is no tool `weather`. The tools are: tools.read_file, tools.list_files.",
     "await tools.fs.read()": "There is no tool `fs`.",
     "await read_file({})": "Tools are functions of `tools`: await tools.read_file(…).",
@@ -116,7 +116,7 @@ async def test_what_the_hints_recommend_works(host_command: list[str]) -> None:
 def test_many_tools_are_not_listed_but_pointed_to() -> None:
     many = [f"tool_{number}" for number in range(MAX_LISTED + 1)]
     assert suggestion("weather", many) == "ALL_TOOLS lists the 13 tools: {name, description}."
-    assert suggestion("tool_1x", many).startswith("Near names: tools.tool_1")
+    assert suggestion("tool_1x", many).startswith("Did you mean tools.tool_1")
     assert suggestion("weather", []) == "No tools are enabled."
 
 

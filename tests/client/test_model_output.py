@@ -261,8 +261,8 @@ def test_a_script_that_only_resembles_json_is_a_script(script: str) -> None:
     [
         ("{}", "missing required field `source`"),
         ('{"code": "text(1)"}', "unknown field `code`"),
-        ('{"source": "text(1)', "no valid JSON"),
-        ('{"source": "text(\n1)"}', "no valid JSON"),
+        ('{"source": "text(1)', "not valid JSON"),
+        ('{"source": "text(\n1)"}', "not valid JSON"),
         ('{"source": 1}', "Expected `str`, got `int`"),
         ({"source": None}, "Expected `str`, got `null`"),
         ({1: 2}, "do not fit"),

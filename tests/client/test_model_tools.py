@@ -350,11 +350,11 @@ async def test_what_a_model_does_wrong_is_an_answer(host_command: list[str]) -> 
         ("run", "text(1)", "no tool `run` to call. There are `exec` and `wait`."),
         ("echo", "{}", "exec with `text(await tools.echo(…))`"),
         ("exec", '{"code": "text(1)"}', "unknown field `code`"),
-        ("exec", '{"source": "text(1', "no valid JSON"),
+        ("exec", '{"source": "text(1', "not valid JSON"),
         ("exec", "", "raw JavaScript source text"),
         ("wait", "1", "`wait` takes cell_id"),
         ("wait", '{"cell_id": "1", "until": "later"}', "Invalid enum value 'later'"),
-        ("wait", "{", "no valid JSON"),
+        ("wait", "{", "not valid JSON"),
         ("wait", '{"cell_id": "1"}', "There is no cell 1"),
     ]
     async with tools_over(host_command, None, "echo") as tools:

@@ -114,7 +114,7 @@ async def test_all_that_does_not_fit_is_named() -> None:
         "also[0]: input should be an object, got 7; ",
         "seats: input should be greater than 0, got 0; ",
         "booking.trip.stops is missing; ",
-        "when is no argument: there are trip, also, by_name, seats, booking",
+        "unknown argument `when`; expected: trip, also, by_name, seats, booking",
     ):
         assert complaint in str(caught.value)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-import trio
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "tools.md"
 
@@ -28,7 +28,7 @@ def test_every_block_runs_and_prints_what_the_page_says(
         elif language == "js":
             scripts.append(block)
         else:
-            trio.run(module.__dict__["run"], scripts.pop())
+            asyncio.run(module.__dict__["run"](scripts.pop()))
             assert capsys.readouterr().out == block
             checked += 1
     assert checked == 3

@@ -20,6 +20,8 @@ from codemode_protocol.values import ImageDetail, InputAudio, InputImage, InputT
 from examples import agent
 from examples.scripted_model import ScriptedModel
 
+pytestmark = pytest.mark.loops("asyncio")  # which the example is written for
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
