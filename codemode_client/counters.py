@@ -1,23 +1,16 @@
-"""What a provider has counted since it was made, and by which names limits are counted.
+"""What a provider has counted since it was made.
 
 Counting is adding to an integer, so it is always on.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
 from msgspec import Struct
 
 CellEnd = Literal["completed", "failed", "limited", "terminated", "lost"]
 """How a cell ended: its script succeeded, threw (or did not compile), met a limit, was stopped, or lost its host."""
-
-FRAME_LIMIT = "frame_bytes"
-"""The name of the limit on what one message may hold."""
-
-DELEGATE_CALL_LIMIT = "delegate_calls"
-"""The name of the client's own limit on tool calls in flight."""
 
 
 class Counters(Struct, frozen=True, kw_only=True):
@@ -128,44 +121,3 @@ class Tally:
             output_items=self.output_items,
             limits_met=self.limits_met.copy(),
         )
-
-
-_LIMITS = (
-    ("memory_bytes", r"cell (?:exceeded its memory limit of \d+ MiB|ran out of memory)"),
-    ("cpu_seconds", r"cell exceeded its processor time limit of \d+ s"),
-    ("answer_bytes", r"cell left more than \d+ MiB of answers to its tool calls unread"),
-    ("item_bytes", r"(?:a text or an image|a notification) takes more than \d+ bytes(?: as JSON)?"),
-    ("machine_memory", r"the machine ran out of memory, and its kernel stopped the cell"),
-    ("processes", r"no process (?:could|can) be started for the cell: .*"),
-    ("source_bytes", r"the source takes \d+ bytes, more than \d+ MiB"),
-    ("cells_per_session", r"session .* has \d+ cells already, as many as it may have: .*"),
-    ("cells", r"the host has \d+ cells already, as many as it may have"),
-)
-# What was to be stored is refused after the script's end, on a line below whatever else was wrong.
-_STORE_LIMITS = (
-    ("stored_values", r"nothing was stored: the session would have more than \d+ stored values"),
-    ("stored_bytes", r"nothing was stored: the session's values would take more than \d+ MiB"),
-)
-_LONGEST_TEXT = 4096
-
-LIMIT_NAMES = (FRAME_LIMIT, DELEGATE_CALL_LIMIT, *(name for name, _ in (*_LIMITS, *_STORE_LIMITS)))
-"""The keys of `limits_met`."""
-
-
-def _any_of(limits: tuple[tuple[str, str], ...]) -> re.Pattern[str]:
-    return re.compile("|".join(f"(?P<{name}>{text})" for name, text in limits), re.DOTALL)
-
-
-_whole, _last_line = _any_of(_LIMITS), _any_of(_STORE_LIMITS)
-
-
-def limit_met(text: str) -> str | None:
-    """The name of the limit that a host's error text speaks of; None when it speaks of something else.
-
-    The wire has no field for it, so it is told by the texts that docs/limits.md describes: a script that throws
-    these very words is taken at its word. The names are those of `codemode_host.limits.Limits` where it has the limit.
-    """
-    match = _last_line.fullmatch(text.rpartition("\n")[2])
-    if match is None and len(text) <= _LONGEST_TEXT:
-        match = _whole.fullmatch(text)
-    return match.lastgroup if match is not None else None

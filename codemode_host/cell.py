@@ -36,7 +36,7 @@ from codemode_protocol.values import (
 from .answers import CellRequestError, Done, Observer, done_decoder
 from .buffer import MAX_ITEM_JSON_BYTES, OutputBuffer
 from .calls import Call, NestingError, checked_json
-from .limits import MIB
+from codemode_protocol.limits import ANSWERS_MET, MIB, NOTIFICATION_TOO_LARGE
 from .runtimes import link
 from .runtimes.output import ItemTooLargeError, LinkError
 from .runtimes.runtime import Frame, Runtime, RuntimeExit
@@ -280,7 +280,7 @@ class Cell:
         except UnicodeDecodeError as error:
             raise LinkError(f"a malformed notification: {error}") from error
         if len(payload) > MAX_ITEM_JSON_BYTES // 6 and len(msgspec.json.encode(text)) > MAX_ITEM_JSON_BYTES:
-            self._doom(f"a notification takes more than {MAX_ITEM_JSON_BYTES} bytes as JSON")
+            self._doom(NOTIFICATION_TOO_LARGE(limit=MAX_ITEM_JSON_BYTES))
             return
         call = Call(self, None)
         self._calls[call] = None
@@ -301,7 +301,7 @@ class Cell:
             self.runtime.send(link.SETTLE, b"[[%d,%s,%s]]" % (call.sequence, verdict, text))
             limit = self._session.limits.answer_bytes
             if self.runtime.unread > limit:
-                self._doom(f"cell left more than {limit // MIB} MiB of answers to its tool calls unread")
+                self._doom(ANSWERS_MET(limit=limit // MIB))
 
     # ----------------------------------------------------------------------------------------------------- output
 

@@ -16,7 +16,7 @@ from codemode_protocol.errors import HostStartError
 from codemode_protocol.values import ExecuteRequest, InputText, Result, ToolInvocation
 
 from .inprocess import InProcessSessionProvider
-from .limits import MIB, Limits
+from codemode_protocol.limits import MEMORY_MET, MIB, Limits
 from .runtimes import link
 from .runtimes.confinement import Confinement, ConfinementError
 from .runtimes.pool import describe_status
@@ -117,7 +117,7 @@ async def _check_cells(note: Callable[[bool, str], None], confined: bool) -> Non
         good = sound is not None and sound.content_items == [InputText(_SOUND_OUTPUT)] and sound.error_text is None
         note(good, "a forked runtime compiles, collects garbage, waits and knows locales")
         full = await run("const all = []; for (;;) all.push(new Uint8Array(1e6).fill(1));")
-        expected = f"cell exceeded its memory limit of {_MEMORY_MIB} MiB"
+        expected = MEMORY_MET(limit=_MEMORY_MIB)
         note(full is not None and full.error_text == expected, f"a cell's memory is limited: {expected}")
         after = await run("text(1)")
         note(after is not None and after.error_text is None, "another cell goes on after that")

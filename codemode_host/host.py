@@ -58,11 +58,12 @@ from .answers import CellRequestError
 from .calls import Call
 from .cell import Cell
 from .channel import Channel
-from .limits import Limits
+from codemode_protocol.limits import Limits
 from .runtimes.pool import PoolClosedError, RuntimePool
 from .runtimes.spawn import ZygoteProcess
 from .session import CellSession, SessionOwner, observation_time
-from .supervision import ExitStatus, Failure, HostStopped
+from codemode_protocol.exit_status import HostExitStatus
+from .supervision import HostFailure, HostStopped
 
 if TYPE_CHECKING:
     from .control import ControlSocket
@@ -118,7 +119,7 @@ class Host(SessionOwner):
         super().__init__(limits)
         self.connection = connection
         self.calls: dict[int, Call] = {}
-        self.failure: Failure | None = None
+        self.failure: HostFailure | None = None
         self._zygote = zygote
         self._channel = channel
         self._sessions: dict[str, CellSession] = {}
@@ -329,7 +330,7 @@ class Host(SessionOwner):
 
     # ------------------------------------------------------------------------------------------------------ failures
 
-    def failed(self, failure: Failure) -> None:
+    def failed(self, failure: HostFailure) -> None:
         """Stop. The first failure is the one that is reported."""
         self.failure = self.failure or failure
         raise HostStopped(self.failure)
@@ -337,5 +338,5 @@ class Host(SessionOwner):
     def _zygote_failed(self, cause: str, refused: bool) -> None:
         evidence = self.pool.complaints.tail()
         if refused:
-            self.failed(Failure(ExitStatus.REFUSED, "refused to start", "; ".join(evidence) or cause))
-        self.failed(Failure(ExitStatus.ENGINE_PANIC, "engine panic", cause, evidence=evidence))
+            self.failed(HostFailure(HostExitStatus.REFUSED, "refused to start", "; ".join(evidence) or cause))
+        self.failed(HostFailure(HostExitStatus.ENGINE_PANIC, "engine panic", cause, evidence=evidence))

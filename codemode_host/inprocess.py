@@ -39,11 +39,11 @@ from .answers import CellRequestError
 from .buffer import decoded
 from .calls import Call, NestingError, checked_json
 from .cell import Cell
-from .limits import Limits
+from codemode_protocol.limits import Limits
 from .runtimes.pool import RuntimePool
 from .runtimes.spawn import ZygoteOptions, spawn_zygote
 from .session import CellSession, SessionOwner, observation_time
-from .supervision import Failure, watch_kernel
+from .supervision import HostFailure, watch_kernel
 
 logger = logging.getLogger("codemode_host")
 
@@ -144,7 +144,7 @@ class InProcessSessionProvider(SessionOwner):
         if refused:
             self._refusal = evidence or cause
 
-    def failed(self, failure: Failure) -> None:
+    def failed(self, failure: HostFailure) -> None:
         """The cell alone fails."""
         logger.error("%s", failure.report())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from .limits import Limits
+from codemode_protocol.limits import Limits
 
 if TYPE_CHECKING:
     from codemode_protocol.framing import Framing

@@ -19,10 +19,20 @@ from codemode_protocol.values import DEFAULT_YIELD_TIME_MS, ExecuteRequest, Outc
 from .answers import CellRequestError, live, missing
 from .calls import Outlet
 from .cell import Cell, State
-from .limits import MIB, Limits
+from codemode_protocol.limits import (
+    HOST_FULL,
+    MIB,
+    PROCESS_REFUSED,
+    SESSION_FULL,
+    SOURCE_TOO_LARGE,
+    STORED_TOO_LARGE,
+    TOO_MANY_STORED,
+    Limits,
+)
 from .memory import give_back_memory
 from .runtimes.pool import RuntimePool
-from .supervision import ExitStatus, Failure
+from codemode_protocol.exit_status import HostExitStatus
+from .supervision import HostFailure
 
 WORTH_GIVING_BACK_BYTES = 8 * MIB
 """After so much output was held at a time what is free again is given back to the system, else when no cell is left."""
@@ -57,7 +67,7 @@ class SessionOwner(ABC):
         """Wait while too much is queued for the client."""
 
     @abstractmethod
-    def failed(self, failure: Failure) -> None:
+    def failed(self, failure: HostFailure) -> None:
         """The policy for a failure: raise HostStopped, or come back and let the cell concerned fail alone."""
 
     def cell_closed(self) -> None:
@@ -127,7 +137,7 @@ class CellSession:
         except ToolNameConflictError as error:
             raise CellRequestError(str(error)) from error
         except OSError as error:
-            raise CellRequestError(f"no process can be started for the cell: {error.strerror}") from error
+            raise CellRequestError(PROCESS_REFUSED(reason=error.strerror)) from error
         runtime.start(source, tools, self._stored_json)
         cell = self.cells[cell_id] = Cell(self, cell_id, request, runtime)
         self._owner.cells += 1
@@ -138,14 +148,12 @@ class CellSession:
         limits, owner = self.limits, self._owner
         source = request.source.encode()
         if len(source) > limits.source_bytes:
-            raise CellRequestError(f"the source takes {len(source)} bytes, more than {limits.source_bytes // MIB} MiB")
+            raise CellRequestError(SOURCE_TOO_LARGE(size=len(source), limit=limits.source_bytes // MIB))
         if len(self.cells) >= limits.cells_per_session:
-            raise CellRequestError(
-                f"session {self.id} has {limits.cells_per_session} cells already, as many as it may have: "
-                "terminate some, or take the results of those that ended"
-            )
+            remedy = "terminate some, or take the results of those that ended"
+            raise CellRequestError(SESSION_FULL(session=self.id, limit=limits.cells_per_session, remedy=remedy))
         if owner.cells >= limits.cells:
-            raise CellRequestError(f"the host has {limits.cells} cells already, as many as it may have")
+            raise CellRequestError(HOST_FULL(limit=limits.cells))
         return source
 
     async def _run(self, cell: Cell) -> None:
@@ -190,10 +198,10 @@ class CellSession:
         limits = self.limits
         stored = self._stored | values
         if len(stored) > limits.stored_values:
-            return f"nothing was stored: the session would have more than {limits.stored_values} stored values"
+            return TOO_MANY_STORED(limit=limits.stored_values)
         as_json = msgspec.json.encode(stored)
         if len(as_json) > limits.stored_bytes:
-            return f"nothing was stored: the session's values would take more than {limits.stored_bytes // MIB} MiB"
+            return STORED_TOO_LARGE(limit=limits.stored_bytes // MIB)
         self._stored, self._stored_json = stored, as_json
         return None
 
@@ -205,7 +213,7 @@ class CellSession:
 
     def panic(self, cell: Cell, cause: str, evidence: tuple[str, ...]) -> None:
         """A runtime broke. Comes back if that is the end of its cell alone."""
-        self._owner.failed(Failure(ExitStatus.ENGINE_PANIC, "engine panic", cause, self.id, cell.id, evidence))
+        self._owner.failed(HostFailure(HostExitStatus.ENGINE_PANIC, "engine panic", cause, self.id, cell.id, evidence))
 
     def room_for_output(self, cell: Cell) -> int:
         return self._owner.room_for_output(cell)

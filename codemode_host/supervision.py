@@ -10,41 +10,28 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Iterable
-from enum import IntEnum
 
 from msgspec import Struct
 
-from .limits import MIB, Limits
+from codemode_protocol.exit_status import HostExitStatus
+from codemode_protocol.limits import (
+    CPU_MET,
+    MACHINE_OUT_OF_MEMORY,
+    MEMORY_MET,
+    MEMORY_RAN_OUT,
+    MIB,
+    PROCESS_NOT_STARTED,
+    Limits,
+)
 from .runtimes.link import EXIT_OUT_OF_MEMORY
 from .runtimes.pool import describe_status
 from .runtimes.runtime import RuntimeExit
 
 
-class ExitStatus(IntEnum):
-    """The statuses that `codemode-host` ends with."""
-
-    OK = 0
-    """End of input at a frame boundary, or a rejected handshake."""
-    MALFORMED_INPUT = 1
-    """The client broke the protocol."""
-    USAGE = 2
-    """The command line was wrong."""
-    ENGINE_PANIC = 70
-    """A runtime or the zygote died of something that nobody asked for."""
-    INTERNAL = 71
-    """A task of the host itself failed."""
-    LOST_CLIENT = 74
-    """The client stopped reading."""
-    REFUSED = 78
-    """The host would have had to run without something that it promises."""
-    INTERRUPTED = 130
-    """Ctrl-C."""
-
-
-class Failure(Struct, frozen=True):
+class HostFailure(Struct, frozen=True):
     """One failure: what failed, where, and what there is to show for it."""
 
-    status: ExitStatus
+    status: HostExitStatus
     what: str
     cause: str
     session_id: str | None = None
@@ -69,7 +56,7 @@ class Failure(Struct, frozen=True):
 class HostStopped(Exception):
     """The host has to stop, now; `failure` says why."""
 
-    def __init__(self, failure: Failure) -> None:
+    def __init__(self, failure: HostFailure) -> None:
         super().__init__(failure.cause)
         self.failure = failure
 
@@ -94,27 +81,27 @@ def limit_met(ending: RuntimeExit, limits: Limits, own_words: Iterable[str]) -> 
     """
     status = ending.status
     if ending.not_started is not None:
-        return f"no process could be started for the cell: {ending.not_started}"
+        return PROCESS_NOT_STARTED(reason=ending.not_started)
     if ending.over_memory or status == EXIT_OUT_OF_MEMORY:
         return memory_limit_text(limits)
     if limits.cpu_seconds is not None and (
         status == -signal.SIGXCPU or (status == -signal.SIGKILL and ending.cpu_time >= limits.cpu_seconds)
     ):
-        return f"cell exceeded its processor time limit of {limits.cpu_seconds} s"
+        return CPU_MET(limit=limits.cpu_seconds)
     if limits.memory_bytes is not None and -status in _CRASHES:
         said_so = any(word in line.lower() for line in own_words for word in _OUT_OF_MEMORY_WORDS)
         if said_so or ending.peak_resident >= limits.memory_bytes:
             return memory_limit_text(limits)
     if status == -signal.SIGKILL and not ending.asked and _kernel_killed_for_memory():
-        return "the machine ran out of memory, and its kernel stopped the cell"
+        return MACHINE_OUT_OF_MEMORY()
     return None
 
 
 def memory_limit_text(limits: Limits) -> str:
     """What a cell is told that ran out of memory."""
     if limits.memory_bytes is None:
-        return "cell ran out of memory"
-    return f"cell exceeded its memory limit of {limits.memory_bytes // MIB} MiB"
+        return MEMORY_RAN_OUT()
+    return MEMORY_MET(limit=limits.memory_bytes // MIB)
 
 
 _oom_kills = 0

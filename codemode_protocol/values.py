@@ -42,6 +42,11 @@ class ToolName(Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     namespace: str | None = None
 
+    @property
+    def qualified(self) -> str:
+        """The name and its namespace as one word, `NAMESPACE__NAME`: how scripts, logs and messages name the tool."""
+        return self.name if self.namespace is None else f"{self.namespace}__{self.name}"
+
 
 class ToolDefinition(Struct, frozen=True, forbid_unknown_fields=True):
     """One entry of `enabled_tools`.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from codemode_protocol.errors import ToolError, describe_exit_status
 
 if TYPE_CHECKING:
-    from codemode_protocol.values import ToolInvocation, ToolName
+    from codemode_protocol.values import ToolInvocation
 
 Field = str | int | None
 
@@ -34,24 +34,6 @@ _NO_FIELDS: dict[str, Field] = dict.fromkeys(FIELDS)
 # How `codemode-host` marks its own log lines.
 _marked = re.compile(r"codemode-host: (DEBUG|INFO|WARNING|ERROR|CRITICAL): ")
 _LEVELS = logging.getLevelNamesMapping()
-
-_ENDS = {70: "engine_panic", 71: "host_fault", 74: "client_lost", 78: "refused"}
-"""What the exit statuses of `codemode-host` mean."""
-
-
-def plain_tool_name(name: ToolName) -> str:
-    """A tool's name and its namespace as one word."""
-    return name.name if name.namespace is None else f"{name.namespace}__{name.name}"
-
-
-def way_of_ending(exit_status: int | None) -> str:
-    """How a host ended, by its exit status; None for one that had to be stopped."""
-    if exit_status is None:
-        return "stopped"
-    if exit_status < 0:
-        return describe_exit_status(exit_status).removeprefix("killed by ").replace("signal ", "signal_")
-    return _ENDS.get(exit_status, f"exit_{exit_status}")
-
 
 class SessionLabels(NamedTuple):
     """A session on one host."""
@@ -249,6 +231,6 @@ def _about(
 def _call(
     labels: CellLabels, invocation: ToolInvocation, level: int, what: str, error: Exception | None = None
 ) -> None:
-    tool, call = plain_tool_name(invocation.tool_name), invocation.runtime_tool_call_id
+    tool, call = invocation.tool_name.qualified, invocation.runtime_tool_call_id
     text = f"session %s: cell %s: tool %s {what}"
     _about(labels, tool_log, level, text, labels.cell, tool, error=error, tool=tool, call=call)

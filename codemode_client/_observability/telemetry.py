@@ -15,7 +15,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanContext, SpanKind, Status, StatusCode, TracerProvider, set_span_in_context
 from opentelemetry.util.types import Attributes
 
-from codemode_client._observability.events import CellLabels, plain_tool_name
+from codemode_client._observability.events import CellLabels
 from codemode_client._version import __version__
 from codemode_client.counters import CellEnd
 from codemode_protocol.values import MissingCell, Outcome, Result, Terminated, ToolInvocation
@@ -84,7 +84,7 @@ class CellSpan:
     @contextmanager
     def call(self, labels: CellLabels, invocation: ToolInvocation) -> Iterator[None]:
         """A tool call: its span is the current one in the block, so that the tool's own spans are its children."""
-        tool = plain_tool_name(invocation.tool_name)
+        tool = invocation.tool_name.qualified
         attributes: Attributes = {
             "gen_ai.operation.name": "execute_tool",
             "gen_ai.tool.name": tool,

@@ -18,8 +18,9 @@ from codemode_client._loops.interface import Loop, protect_from_interrupt
 from codemode_client._loops.slots import Slot
 from codemode_client._observability import events
 from codemode_client._session.cell_ids import public_cell_id, publish_outcome
-from codemode_client.counters import CellEnd, Tally, limit_met
+from codemode_client.counters import CellEnd, Tally
 from codemode_protocol.errors import CodeModeError, RequestFailedError
+from codemode_protocol.limits import limit_named_in
 from codemode_protocol.messages import (
     Execute,
     ExecutionStarted,
@@ -200,7 +201,7 @@ class Cell:
             if response.error_text is None:
                 self.end = "completed"
             else:
-                self.limit = limit_met(response.error_text)
+                self.limit = limit_named_in(response.error_text)
                 self.end = "failed" if self.limit is None else "limited"
         elif isinstance(response, Terminated):
             self.end = "terminated"
@@ -502,7 +503,7 @@ class Execution:
     def _refuse(self, message: str) -> None:
         home = self._home
         self.started.fail(lambda: RequestFailedError(message))
-        limit = limit_met(message)
+        limit = limit_named_in(message)
         if limit is not None:
             home.tally.limit_met(limit)
         if self._span is not None:

@@ -17,8 +17,9 @@ from codemode_client._loops.interface import Loop, Task, protect_from_interrupt
 from codemode_client._loops.slots import Slot
 from codemode_client._observability import events
 from codemode_client._session.cells import Cell
-from codemode_client.counters import DELEGATE_CALL_LIMIT, FRAME_LIMIT, Tally
+from codemode_client.counters import Tally
 from codemode_protocol.errors import MessageTooLargeError, ToolError, tool_failure_text
+from codemode_protocol.limits import DELEGATE_CALL_LIMIT, FRAME_LIMIT
 from codemode_protocol.messages import (
     DelegateRequest,
     DelegateResponse,

@@ -20,6 +20,7 @@ from codemode_client._observability import events
 from codemode_client._process.child import Child
 from codemode_client._session.options import ProviderOptions
 from codemode_protocol.errors import HostError, HostLostError, HostStartError, ProviderClosedError
+from codemode_protocol.exit_status import name_exit_status
 
 if TYPE_CHECKING:
     from codemode_client._session.cells import Outlet
@@ -285,7 +286,12 @@ class Driver:
             self._multiplexer.settle()
         child = self._child
         if child is not None:
-            way = "closed" if self.closing else self._way or events.way_of_ending(child.exit_status)
+            if self.closing:
+                way = "closed"
+            elif self._way is not None:
+                way = self._way
+            else:
+                way = "stopped" if child.exit_status is None else name_exit_status(child.exit_status)
             self.tally.host_ended(way)
             events.host_ended(child.pid, self._cause, child.exit_status, child.stderr_tail)
         elif self._start_error is not None:

@@ -18,9 +18,10 @@ from codemode_client._loops.slots import Slot
 from codemode_client._session.cells import Execution, Operation
 from codemode_client._session.delegate_calls import DelegateCalls
 from codemode_client._session.host_session import HostSession
-from codemode_client.counters import FRAME_LIMIT, Tally
+from codemode_client.counters import Tally
 from codemode_protocol.connection import ClientConnection
 from codemode_protocol.errors import MessageTooLargeError, RemoteProtocolError, RequestTooLargeError
+from codemode_protocol.limits import FRAME_LIMIT
 from codemode_protocol.messages import (
     CellClosed,
     ClientMessage,

@@ -41,7 +41,8 @@ class FunctionTool:
             name = default_name(function)
         if not name or namespace == "":
             raise ValueError("the name of a tool, and that of a namespace, cannot be empty")
-        full_name = f"{namespace}__{name}" if namespace is not None else name
+        tool_name = ToolName(name, namespace)
+        full_name = tool_name.qualified
         try:
             signature = read_signature(function)
             kind = FreeformArgument if freeform else Arguments
@@ -55,7 +56,7 @@ class FunctionTool:
         results = Results(full_name, signature.returns)
         self.definition = ToolDefinition(
             name=full_name,
-            tool_name=ToolName(name, namespace),
+            tool_name=tool_name,
             description=description if description is not None else signature.description,
             kind=ToolKind.FREEFORM if freeform else ToolKind.FUNCTION,
             input_schema=arguments.schema,

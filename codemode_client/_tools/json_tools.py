@@ -42,7 +42,7 @@ class JsonTool:
         if not name or namespace == "":
             raise ValueError("the name of a tool, and that of a namespace, cannot be empty")
         tool_name = ToolName(name, namespace)
-        full_name = f"{namespace}__{name}" if namespace is not None else name
+        full_name = tool_name.qualified
         self.definition = ToolDefinition(
             name=full_name,
             tool_name=tool_name,

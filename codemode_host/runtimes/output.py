@@ -7,6 +7,7 @@ import mmap
 import msgspec
 from msgspec import Struct
 
+from codemode_protocol.limits import ITEM_TOO_LARGE
 from codemode_protocol.values import ContentItem, ImageDetail, InputAudio, InputImage, InputText
 
 from . import link
@@ -93,7 +94,7 @@ class OutputReader:
                 if header & _WIDE:
                     self.wide_bytes += stop - start
                 if self.partial_bytes > MAX_ITEM_BYTES:
-                    raise ItemTooLargeError(f"a text or an image takes more than {MAX_ITEM_BYTES} bytes")
+                    raise ItemTooLargeError(ITEM_TOO_LARGE(limit=MAX_ITEM_BYTES))
                 if header & link.RECORD_MORE:
                     self.partial_json_bytes += _json_bytes(header, self._partial[-1])
                 else:

@@ -12,10 +12,9 @@ import time
 from _socket import AF_UNIX, SOCK_SEQPACKET, socketpair
 from importlib.machinery import PathFinder
 
-_PR_SET_CHILD_SUBREAPER = 36
+from codemode_protocol.default_memory import DEFAULT_MEMORY_BYTES
 
-DEFAULT_MEMORY_BYTES = 256 * 1024 * 1024
-"""Memory that one cell may fill where nothing else is said."""
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 class ZygoteProcess:

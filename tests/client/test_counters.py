@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from codemode_client import CodeModeProvider, Session
 from codemode_client.counters import Counters, limit_met
-from codemode_host.limits import MIB, Limits
+from codemode_protocol.limits import MIB, Limits
 from codemode_host.supervision import memory_limit_text
 from codemode_protocol.errors import (
     HostLostError,

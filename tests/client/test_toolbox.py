@@ -269,8 +269,10 @@ async def test_a_script_calls_all_kinds_of_tools_and_reads_why_a_call_failed() -
     assert written == [
         "6",
         "FREE TEXT",
-        'invalid arguments for geo__area: width: expected number, got "2"; '
-        "unknown argument `up`; expected: width, height",
+        (
+            'invalid arguments for geo__area: width: expected number, got "2"; '
+            "unknown argument `up`; expected: width, height"
+        ),
         'invalid arguments for shout: expected string, got {"words":"x"}',
         "LookupError: no such city",
     ]

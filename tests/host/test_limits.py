@@ -10,9 +10,10 @@ import trio
 from msgspec import Raw
 
 from codemode_host.flags import _LIMITS, parse
-from codemode_host.limits import Limits
+from codemode_protocol.limits import Limits
 from codemode_host.options import Options
-from codemode_host.supervision import ExitStatus
+from codemode_protocol.exit_status import HostExitStatus
+
 from codemode_protocol.messages import (
     DelegateRequest,
     DelegateResponse,
@@ -230,7 +231,7 @@ async def test_a_client_that_reads_nothing_and_asks_for_ever_more_counts_as_lost
         await host.first(number)
         request = OperationRequest(host.connection.next_request_id(), Wait("s", WaitRequest(cell, 100)))
         await host.stdin.send_all(host.connection.send(request))
-        assert await host.ended() == ExitStatus.LOST_CLIENT
+        assert await host.ended() == HostExitStatus.CLIENT_LOST
     assert b"it leaves 300" in host.stderr
 
 

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from codemode_host.limits import MIB, Limits
+from codemode_protocol.limits import MIB, Limits
 
 Status = Literal["ok", "info", "warn", "fail"]
 

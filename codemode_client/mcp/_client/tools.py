@@ -24,9 +24,10 @@ class McpTool:
     def __init__(self, server: str, tool: ServerTool, call: Call) -> None:
         self._name = tool.name
         self._call = call
+        tool_name = ToolName(tool.name, server)
         self.definition = ToolDefinition(
-            name=f"{server}__{tool.name}",
-            tool_name=ToolName(tool.name, server),
+            name=tool_name.qualified,
+            tool_name=tool_name,
             description=tool.description or tool.title or "",
             kind=ToolKind.FUNCTION,
             input_schema=Raw(msgspec.json.encode(tool.input_schema)),
