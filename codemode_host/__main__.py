@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from .runtimes.spawn import ZygoteOptions, spawn_zygote, use_all_descriptors
+from codemode_host.runtimes.host_side.spawn import ZygoteOptions, spawn_zygote, use_all_descriptors
 
 TYPE_CHECKING = False  # typing takes longer to import than all that is here
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             zygote = spawn_zygote(ZygoteOptions())
         except (OSError, ModuleNotFoundError):
             pass  # the program tries it again, and says why it cannot be
-    from .program import run
+    from codemode_host.program import run
 
     return run(words, zygote)
 

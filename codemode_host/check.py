@@ -12,14 +12,13 @@ from collections.abc import Callable
 import trio
 from msgspec import Raw
 
+from codemode_host.inprocess import InProcessSessionProvider
+from codemode_host.runtimes import link
+from codemode_host.runtimes.cell.confinement import Confinement, ConfinementError
+from codemode_host.runtimes.host_side.pool import describe_status
 from codemode_protocol.errors import HostStartError
-from codemode_protocol.values import ExecuteRequest, InputText, Result, ToolInvocation
-
-from .inprocess import InProcessSessionProvider
 from codemode_protocol.limits import MEMORY_MET, MIB, Limits
-from .runtimes import link
-from .runtimes.confinement import Confinement, ConfinementError
-from .runtimes.pool import describe_status
+from codemode_protocol.values import ExecuteRequest, InputText, Result, ToolInvocation
 
 _MEMORY_MIB = 64
 

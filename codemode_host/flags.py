@@ -6,9 +6,10 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from codemode_host.options import Options
+from codemode_host.version import VERSION
 from codemode_protocol.limits import FLAGS, Limits
-from .options import Options
-from .version import VERSION
+
 
 def parse(argv: Sequence[str]) -> Options:
     """What the flags say. Ends the program, with a word on standard error, when they cannot be read."""

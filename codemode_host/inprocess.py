@@ -16,6 +16,14 @@ import msgspec
 import trio
 from msgspec import Raw
 
+from codemode_host.cells.answers import CellRequestError
+from codemode_host.cells.calls import Call, NestingError, checked_json
+from codemode_host.cells.cell import Cell
+from codemode_host.cells.output_buffer import decoded
+from codemode_host.cells.session import CellSession, SessionOwner, observation_time
+from codemode_host.runtimes.host_side.pool import RuntimePool
+from codemode_host.runtimes.host_side.spawn import ZygoteOptions, spawn_zygote
+from codemode_host.supervision import HostFailure, watch_kernel
 from codemode_protocol.errors import (
     HostStartError,
     ProviderClosedError,
@@ -24,6 +32,7 @@ from codemode_protocol.errors import (
     ToolError,
     tool_failure_text,
 )
+from codemode_protocol.limits import Limits
 from codemode_protocol.session import Delegate
 from codemode_protocol.values import (
     ExecuteRequest,
@@ -34,16 +43,6 @@ from codemode_protocol.values import (
     ToolInvocation,
     WaitRequest,
 )
-
-from .answers import CellRequestError
-from .buffer import decoded
-from .calls import Call, NestingError, checked_json
-from .cell import Cell
-from codemode_protocol.limits import Limits
-from .runtimes.pool import RuntimePool
-from .runtimes.spawn import ZygoteOptions, spawn_zygote
-from .session import CellSession, SessionOwner, observation_time
-from .supervision import HostFailure, watch_kernel
 
 logger = logging.getLogger("codemode_host")
 

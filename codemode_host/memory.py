@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 
-from .limits import MIB
+from codemode_protocol.limits import MIB
 
 KEPT_BYTES = 128 * MIB
 """So much free memory may wait for its next use until `give_back_memory` is called."""

@@ -13,8 +13,14 @@ import stat
 import sys
 from collections.abc import Iterator, Sequence
 
-from .options import Options
-from .runtimes.spawn import ZygoteOptions, ZygoteProcess, adopt_orphans, reap_orphans, spawn_zygote
+from codemode_host.options import Options
+from codemode_host.runtimes.host_side.spawn import (
+    ZygoteOptions,
+    ZygoteProcess,
+    adopt_orphans,
+    reap_orphans,
+    spawn_zygote,
+)
 
 PIPE_BYTES = 1024 * 1024
 """What a pipe to or from the client should hold: a large answer then takes few turns."""
@@ -24,7 +30,7 @@ def run(argv: Sequence[str], zygote: ZygoteProcess | None = None) -> int:
     """Serve one client; returns the exit status. `zygote` is one for the default flags, if it is on its way already."""
     options = Options()
     if argv:
-        from .flags import parse
+        from codemode_host.flags import parse
 
         options = parse(argv)
     limits = options.limits
@@ -32,13 +38,13 @@ def run(argv: Sequence[str], zygote: ZygoteProcess | None = None) -> int:
         confined=options.confinement == "on", memory_limit=limits.memory_bytes, cpu_seconds=limits.cpu_seconds
     )
     if options.check:
-        from .check import check
+        from codemode_host.check import check
 
         return check(confined=zygote_options.confined)
     try:
         zygote = zygote or spawn_zygote(zygote_options)
     except (OSError, ModuleNotFoundError) as error:
-        from .stderr import report
+        from codemode_host.serving.stderr import report
 
         report(f"codemode-host: refused to start\n  cause: {error}")
         return 78  # HostExitStatus.REFUSED, which is not worth its imports here
@@ -89,16 +95,15 @@ def serve(options: Options, zygote: ZygoteProcess, read_fd: int, write_fd: int) 
 
     import trio
 
+    from codemode_host.memory import keep_freed_memory
+    from codemode_host.serving.channel import Channel
+    from codemode_host.serving.host import Host
+    from codemode_host.serving.recorder import Recorder
+    from codemode_host.serving.stderr import StderrHandler, report
+    from codemode_host.supervision import HostFailure, HostStopped, watch_kernel
     from codemode_protocol.connection import HostConnection
     from codemode_protocol.errors import RemoteProtocolError, first_cause
     from codemode_protocol.exit_status import HostExitStatus
-
-    from .channel import Channel
-    from .host import Host
-    from .memory import keep_freed_memory
-    from .recorder import Recorder
-    from .stderr import StderrHandler, report
-    from .supervision import HostFailure, HostStopped, watch_kernel
 
     gc.freeze()
     gc.enable()
@@ -132,7 +137,9 @@ def serve(options: Options, zygote: ZygoteProcess, read_fd: int, write_fd: int) 
         if options.log_level == "debug":
             sys.excepthook(type(group), group, group.__traceback__)
         cause = first_cause(group)
-        failure = HostFailure(HostExitStatus.HOST_FAULT, "a task of the host failed", f"{type(cause).__name__}: {cause}")
+        failure = HostFailure(
+            HostExitStatus.HOST_FAULT, "a task of the host failed", f"{type(cause).__name__}: {cause}"
+        )
     reap_orphans()
     if failure is not None:
         report(failure.block())

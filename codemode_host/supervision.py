@@ -13,6 +13,9 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
+from codemode_host.runtimes.host_side.pool import describe_status
+from codemode_host.runtimes.host_side.runtime import RuntimeExit
+from codemode_host.runtimes.link import EXIT_OUT_OF_MEMORY
 from codemode_protocol.exit_status import HostExitStatus
 from codemode_protocol.limits import (
     CPU_MET,
@@ -23,9 +26,6 @@ from codemode_protocol.limits import (
     PROCESS_NOT_STARTED,
     Limits,
 )
-from .runtimes.link import EXIT_OUT_OF_MEMORY
-from .runtimes.pool import describe_status
-from .runtimes.runtime import RuntimeExit
 
 
 class HostFailure(Struct, frozen=True):

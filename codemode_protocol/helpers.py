@@ -1,8 +1,8 @@
 """The helpers: what is global in a cell beside the language's own.
 
-Each is declared here once. From this come the prelude's globals and its modules, the TypeScript declarations and the words
-that a prompt completes; the descriptions for models, docs/javascript.md and what a real cell finds are checked against it.
-Read by the zygote at its start, so it imports nothing.
+Each is declared here once. From this come the prelude's globals and its modules, the TypeScript declarations and the
+words that a prompt completes; the descriptions for models, docs/javascript.md and what a real cell finds are checked
+against it. Read by the zygote at its start, so it imports nothing.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ declare function content(value: ContentBlock | Iterable<ContentBlock>): void;"""
         "generatedImage",
         """\
 /** Adds the image to the output, and after it the hint as text. */
-declare function generatedImage(value: { image_url: string; detail?: ImageDetail | null; output_hint?: string; }): void;""",
+declare function generatedImage(value: { image_url: string; detail?: ImageDetail | null; output_hint?: string; }):
+void;""",
     ),
     Helper(
         "store",
@@ -135,7 +136,7 @@ declare function stream_settled<V>(
 ): Promise<void>;""",
     ),
 )
-"""In the order in which a script that lists its globals finds them, after `tools` and `ALL_TOOLS`."""
+"""In the order in which they are explained."""
 
 HELPER_NAMES = tuple(helper.name for helper in HELPERS)
 NAMES = ("tools", "ALL_TOOLS", *HELPER_NAMES)

@@ -100,9 +100,7 @@ ANSWERS_MET = LimitText("answer_bytes", "cell left more than {limit} MiB of answ
 ITEM_TOO_LARGE = LimitText("item_bytes", "a text or an image takes more than {limit} bytes")
 ITEM_JSON_TOO_LARGE = LimitText("item_bytes", "a text or an image takes more than {limit} bytes as JSON")
 NOTIFICATION_TOO_LARGE = LimitText("item_bytes", "a notification takes more than {limit} bytes as JSON")
-MACHINE_OUT_OF_MEMORY = LimitText(
-    "machine_memory", "the machine ran out of memory, and its kernel stopped the cell"
-)
+MACHINE_OUT_OF_MEMORY = LimitText("machine_memory", "the machine ran out of memory, and its kernel stopped the cell")
 PROCESS_NOT_STARTED = LimitText("processes", "no process could be started for the cell: {reason}")
 PROCESS_REFUSED = LimitText("processes", "no process can be started for the cell: {reason}")
 SOURCE_TOO_LARGE = LimitText("source_bytes", "the source takes {size} bytes, more than {limit} MiB")

@@ -105,7 +105,7 @@ def test_wheel_holds_the_three_packages_and_every_tracked_file_of_them(tmp_path:
     assert wanted - shipped == set()
     assert {name.partition("/")[0] for name in shipped} == set(PACKAGES)
     assert {f"{package}/py.typed" for package in PACKAGES} <= shipped
-    assert "codemode_host/runtimes/prelude.js" in shipped
+    assert "codemode_host/runtimes/engine/prelude/capture.js" in shipped
 
 
 def test_scripts_lead_to_functions() -> None:
@@ -183,7 +183,7 @@ def test_packages_build_on_each_other_in_one_direction(package: str, foreign: se
 @pytest.mark.parametrize(
     ("module", "slow"),
     [
-        ("codemode_host.runtimes.zygote", {"asyncio", "trio", "msgspec"}),
+        ("codemode_host.runtimes.zygote.main", {"asyncio", "trio", "msgspec"}),
         ("codemode_host.__main__", {"argparse", "trio", "msgspec", "typing"}),
         ("codemode_host.program", {"argparse", "trio", "msgspec"}),
     ],

@@ -35,6 +35,7 @@ _NO_FIELDS: dict[str, Field] = dict.fromkeys(FIELDS)
 _marked = re.compile(r"codemode-host: (DEBUG|INFO|WARNING|ERROR|CRITICAL): ")
 _LEVELS = logging.getLevelNamesMapping()
 
+
 class SessionLabels(NamedTuple):
     """A session on one host."""
 

@@ -80,6 +80,9 @@ RECORD_KIND_SHIFT = 28
 RECORD_KIND_MASK = 0x7
 RECORD_MORE = 0x8000_0000
 
+NO_PIECE_BELOW = 4096
+"""An item that does not fit is not begun in less room than this: the memory is emptied first."""
+
 TEXT_LATIN1, TEXT_UTF16, IMAGE_LATIN1, IMAGE_UTF16, AUDIO_LATIN1, AUDIO_UTF16 = range(6)
 
 

@@ -12,8 +12,7 @@ import pytest
 from msgspec import Raw
 
 from codemode_client import CodeModeProvider, Session
-from codemode_client.counters import Counters, limit_met
-from codemode_protocol.limits import MIB, Limits
+from codemode_client.counters import Counters
 from codemode_host.supervision import memory_limit_text
 from codemode_protocol.errors import (
     HostLostError,
@@ -23,6 +22,7 @@ from codemode_protocol.errors import (
     StaleCellError,
     ToolError,
 )
+from codemode_protocol.limits import MIB, Limits, limit_named_in
 from codemode_protocol.values import ExecuteRequest, Result, ToolInvocation, WaitRequest
 from tests.client.host_process import kill_host
 from tests.client.recorder import Recorder, definition, forever
@@ -245,4 +245,4 @@ async def test_limits_are_counted_by_their_names(host_command: list[str]) -> Non
     ],
 )
 def test_a_limit_is_told_by_the_text_of_its_error(text: str, name: str | None) -> None:
-    assert limit_met(text) == name
+    assert limit_named_in(text) == name

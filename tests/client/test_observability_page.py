@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from codemode_client._observability.events import FIELDS
-from codemode_client.counters import LIMIT_NAMES, Counters
+from codemode_client.counters import Counters
+from codemode_protocol.limits import LIMIT_NAMES
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from codemode_host import check as checking
-from codemode_host.runtimes.confinement import Confinement
+from codemode_host.runtimes.cell.confinement import Confinement
 from codemode_host.version import VERSION
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"

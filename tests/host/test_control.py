@@ -27,7 +27,7 @@ from codemode_client.hosts import (
     find_hosts,
     report,
 )
-from codemode_host.control import ControlError, open_private_directory
+from codemode_host.control.socket import ControlError, open_private_directory
 from codemode_protocol.control import CellReport, ListCells, encode
 from codemode_protocol.messages import (
     CellClosed,

@@ -11,8 +11,8 @@ import trio
 from msgspec import Raw
 
 from codemode_host.inprocess import InProcessSession, InProcessSessionProvider
-from codemode_protocol.limits import Limits
 from codemode_protocol.errors import ProviderClosedError, RequestFailedError, SessionClosedError
+from codemode_protocol.limits import Limits
 from codemode_protocol.session import SessionProvider
 from codemode_protocol.values import (
     ExecuteRequest,

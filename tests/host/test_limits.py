@@ -9,11 +9,10 @@ import pytest
 import trio
 from msgspec import Raw
 
-from codemode_host.flags import _LIMITS, parse
-from codemode_protocol.limits import Limits
+from codemode_host.flags import parse
 from codemode_host.options import Options
 from codemode_protocol.exit_status import HostExitStatus
-
+from codemode_protocol.limits import FLAGS, Limits
 from codemode_protocol.messages import (
     DelegateRequest,
     DelegateResponse,
@@ -49,11 +48,12 @@ def is_in_write(pid: int) -> bool:
 
 def test_each_flag_is_documented_with_its_default() -> None:
     rows = {match[1]: match[0] for match in re.finditer(r"^\|.*`(--[a-z-]+) N`.*$", DOCUMENT.read_text(), re.MULTILINE)}
-    assert set(rows) == {flag for flag, *_ in _LIMITS}
-    for flag, field, unit, _ in _LIMITS:
+    assert set(rows) == {flag.flag for flag in FLAGS.values()}
+    assert set(FLAGS) == set(Limits._fields)
+    for field, flag in FLAGS.items():
         default = getattr(Limits(), field)
-        said = "none" if default is None else f"{default // unit:,}"
-        assert f"| {said}" in rows[flag], (flag, said)
+        said = "none" if default is None else f"{default // flag.unit:,}"
+        assert f"| {said}" in rows[flag.flag], (flag, said)
 
 
 def test_flags_without_arguments_are_the_defaults() -> None:

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from codemode_protocol.limits import Limits
-from codemode_host.runtimes.runtime import RuntimeExit
-from codemode_protocol.exit_status import HostExitStatus
+from codemode_host.runtimes.host_side.runtime import RuntimeExit
 from codemode_host.supervision import limit_met, watch_kernel
+from codemode_protocol.exit_status import HostExitStatus
+from codemode_protocol.limits import Limits
 from codemode_protocol.values import Result
 from tests.host.program import COMMAND, Program, children, program, running, texts, until
 

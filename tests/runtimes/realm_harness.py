@@ -20,9 +20,9 @@ from typing import Any
 
 sys.path.insert(0, sys.argv[1])
 
-from codemode_host.runtimes.engine import EngineError, EngineOptions, load, preload, self_check
+from codemode_host.runtimes.engine.loading import EngineError, EngineOptions, load, preload, self_check
+from codemode_host.runtimes.engine.realm import Realm
 from codemode_host.runtimes.link import EXIT_OUT_OF_MEMORY
-from codemode_host.runtimes.realm import Realm
 
 OUTPUT_BYTES = 1 << 20
 SECONDS = 30

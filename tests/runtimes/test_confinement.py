@@ -11,13 +11,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from codemode_host.runtimes import confinement
+from codemode_host.runtimes.cell import confinement
 
 MIB = 1024 * 1024
 
 PREAMBLE = """
 import ctypes, os, signal, socket, sys
-from codemode_host.runtimes.confinement import Confinement
+from codemode_host.runtimes.cell.confinement import Confinement
 libc = ctypes.CDLL(None, use_errno=True)
 SECRET = os.open("/proc/self/status", os.O_RDONLY)
 import errno, resource
@@ -134,7 +134,7 @@ def test_processor_time_above_the_limit_ends_the_process() -> None:
 
 def test_a_process_whose_parent_is_another_ends_at_once() -> None:
     script = (
-        "import os; from codemode_host.runtimes.confinement import Confinement\n"
+        "import os; from codemode_host.runtimes.cell.confinement import Confinement\n"
         "Confinement(seccomp=False, memory_limit=None, cpu_seconds=None).apply(1 << 30); os._exit(7)"
     )
     done = subprocess.run([sys.executable, "-c", script], timeout=60, check=False)
@@ -145,7 +145,7 @@ def test_the_process_dies_with_its_parent() -> None:
     read_end, write_end = os.pipe()
     script = (
         "import os, time\n"
-        "from codemode_host.runtimes.confinement import Confinement\n"
+        "from codemode_host.runtimes.cell.confinement import Confinement\n"
         "parent = os.getpid()\n"
         "pid = os.fork()\n"
         "if pid == 0:\n"

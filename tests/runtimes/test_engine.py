@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from codemode_host.runtimes.elf import ElfError, Library
-from codemode_host.runtimes.spawn import engine_directory
+from codemode_host.runtimes.engine.elf import ElfError, Library
+from codemode_host.runtimes.host_side.spawn import engine_directory
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOP_WORKS = sys.version_info < (3, 13)
@@ -99,7 +99,9 @@ def test_pythonmonkeys_queue_keeps_nothing_of_what_was_awaited(cells_by_mode: Ca
 
 def in_a_process(script: str) -> str:
     """Run Python in a fresh isolated interpreter; what it wrote."""
-    preamble = f"import sys; sys.path[:0] = [{str(ROOT)!r}]\nfrom codemode_host.runtimes import engine\n"
+    preamble = (
+        f"import sys; sys.path[:0] = [{str(ROOT)!r}]\nfrom codemode_host.runtimes.engine import loading as engine\n"
+    )
     # PythonMonkey does not survive the end of the interpreter.
     ending = "\nimport os; sys.stdout.flush(); os._exit(0)"
     done = subprocess.run(

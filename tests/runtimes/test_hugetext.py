@@ -11,8 +11,8 @@ import pytest
 
 SCRIPT = """
 import json, re, resource, sys
-from codemode_host.runtimes.engine import EngineOptions, load
-from codemode_host.runtimes.hugetext import use_huge_pages
+from codemode_host.runtimes.engine.loading import EngineOptions, load
+from codemode_host.runtimes.zygote.huge_pages import use_huge_pages
 
 def mapped():
     "What is mapped for the engine's library or in its place: address, rights, whether of the file."

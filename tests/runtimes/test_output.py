@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codemode_host.runtimes import link
-from codemode_host.runtimes.output import LinkError, OutputReader
+from codemode_host.runtimes.host_side.output import LinkError, OutputReader
 from codemode_protocol.values import ImageDetail, InputAudio, InputImage, InputText
 
 

@@ -13,10 +13,10 @@ import pytest
 import trio
 
 from codemode_host.runtimes import link
-from codemode_host.runtimes.pool import RuntimePool
-from codemode_host.runtimes.runtime import Runtime
-from codemode_host.runtimes.spawn import ZygoteOptions, spawn_zygote
-from codemode_host.runtimes.zygote import FORKS_AT_ONCE
+from codemode_host.runtimes.host_side.pool import RuntimePool
+from codemode_host.runtimes.host_side.runtime import Runtime
+from codemode_host.runtimes.host_side.spawn import ZygoteOptions, spawn_zygote
+from codemode_host.runtimes.zygote.main import FORKS_AT_ONCE
 from codemode_protocol.values import ContentItem, InputText
 
 

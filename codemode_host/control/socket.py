@@ -21,7 +21,7 @@ import trio
 from codemode_protocol.places import socket_directories, socket_name, start_time
 
 if TYPE_CHECKING:
-    from .host import Host
+    from codemode_host.serving.host import Host
 
 logger = logging.getLogger("codemode_host")
 
@@ -141,7 +141,7 @@ class ControlSocket:
                 request = b""
                 with trio.move_on_after(REQUEST_SECONDS):
                     request = await _receive_line(connection)
-                from .inquiries import answer
+                from codemode_host.control.requests import answer
 
                 reply = memoryview(await answer(self._host, request, f"process {pid} of user {uid}"))
                 with trio.move_on_after(ANSWER_SECONDS):

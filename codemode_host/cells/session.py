@@ -12,13 +12,14 @@ from collections.abc import Callable
 import msgspec
 import trio
 
+from codemode_host.cells.answers import CellRequestError, live, missing
+from codemode_host.cells.calls import Outlet
+from codemode_host.cells.cell import Cell, State
+from codemode_host.memory import give_back_memory
+from codemode_host.runtimes.host_side.pool import RuntimePool
+from codemode_host.supervision import HostFailure
+from codemode_protocol.exit_status import HostExitStatus
 from codemode_protocol.ids import CellIds
-from codemode_protocol.tools import ToolNameConflictError, javascript_tools
-from codemode_protocol.values import DEFAULT_YIELD_TIME_MS, ExecuteRequest, Outcome, RuntimeResponse
-
-from .answers import CellRequestError, live, missing
-from .calls import Outlet
-from .cell import Cell, State
 from codemode_protocol.limits import (
     HOST_FULL,
     MIB,
@@ -29,10 +30,8 @@ from codemode_protocol.limits import (
     TOO_MANY_STORED,
     Limits,
 )
-from .memory import give_back_memory
-from .runtimes.pool import RuntimePool
-from codemode_protocol.exit_status import HostExitStatus
-from .supervision import HostFailure
+from codemode_protocol.tools import ToolNameConflictError, javascript_tools
+from codemode_protocol.values import DEFAULT_YIELD_TIME_MS, ExecuteRequest, Outcome, RuntimeResponse
 
 WORTH_GIVING_BACK_BYTES = 8 * MIB
 """After so much output was held at a time what is free again is given back to the system, else when no cell is left."""

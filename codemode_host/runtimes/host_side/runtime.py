@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import trio
 from msgspec import Struct
 
-from . import link
-from .output import LinkError, OutputReader
+from codemode_host.runtimes import link
+from codemode_host.runtimes.host_side.output import LinkError, OutputReader
 
 if TYPE_CHECKING:
-    from .pool import RuntimePool
+    from codemode_host.runtimes.host_side.pool import RuntimePool
 
 READ_BYTES = 1 << 16
 """How much of a link to read at once. The buffer for more would cost more than most of what is read."""

@@ -18,11 +18,12 @@ import select
 import sys
 from _socket import CMSG_SPACE, MSG_DONTWAIT, socket
 
-from . import cell_main, link
-from .confinement import Confinement, ConfinementError
-from .engine import Engine, EngineError, EngineOptions, load, preload, self_check
-from .hugetext import use_huge_pages
-from .realm import Realm
+from codemode_host.runtimes import link
+from codemode_host.runtimes.cell import main as cell_main
+from codemode_host.runtimes.cell.confinement import Confinement, ConfinementError
+from codemode_host.runtimes.engine.loading import Engine, EngineError, EngineOptions, load, preload, self_check
+from codemode_host.runtimes.engine.realm import Realm
+from codemode_host.runtimes.zygote.huge_pages import use_huge_pages
 
 CONTROL_FD = 3
 READING_FD, WRITING_FD = 3, 4

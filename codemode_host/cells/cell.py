@@ -22,6 +22,14 @@ from typing import TYPE_CHECKING
 import msgspec
 import trio
 
+from codemode_host.cells.answers import CellRequestError, Done, Observer, done_decoder
+from codemode_host.cells.calls import Call, NestingError, checked_json
+from codemode_host.cells.output_buffer import MAX_ITEM_JSON_BYTES, OutputBuffer
+from codemode_host.runtimes import link
+from codemode_host.runtimes.host_side.output import ItemTooLargeError, LinkError
+from codemode_host.runtimes.host_side.runtime import Frame, Runtime, RuntimeExit
+from codemode_host.supervision import describe_ending, limit_met, memory_limit_text
+from codemode_protocol.limits import ANSWERS_MET, MIB, NOTIFICATION_TOO_LARGE
 from codemode_protocol.values import (
     ContentItem,
     ExecuteRequest,
@@ -33,17 +41,8 @@ from codemode_protocol.values import (
     Yielded,
 )
 
-from .answers import CellRequestError, Done, Observer, done_decoder
-from .buffer import MAX_ITEM_JSON_BYTES, OutputBuffer
-from .calls import Call, NestingError, checked_json
-from codemode_protocol.limits import ANSWERS_MET, MIB, NOTIFICATION_TOO_LARGE
-from .runtimes import link
-from .runtimes.output import ItemTooLargeError, LinkError
-from .runtimes.runtime import Frame, Runtime, RuntimeExit
-from .supervision import describe_ending, limit_met, memory_limit_text
-
 if TYPE_CHECKING:
-    from .session import CellSession
+    from codemode_host.cells.session import CellSession
 
 MAX_YIELD_TIME_MS = 10**12
 """Observation times above this, some thirty years, are taken for it: the clock's numbers stay finite."""

@@ -31,8 +31,8 @@ import os
 import sys
 from importlib.machinery import ExtensionFileLoader, ModuleSpec, PathFinder
 
-from codemode_host.runtimes.elf import ElfError, Library
-from codemode_host.runtimes.spidermonkey import FULFILLED, Interface, MissingSymbol
+from codemode_host.runtimes.engine.elf import ElfError, Library
+from codemode_host.runtimes.engine.spidermonkey import FULFILLED, Interface, MissingSymbol
 
 TYPE_CHECKING = False  # typing itself takes 3 ms to import
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def load(options: EngineOptions | None = None) -> Engine:
     interface.clear_rejection_tracker()
     run_jobs = None
     if not native_jobs:
-        from codemode_host.runtimes import jobs
+        from codemode_host.runtimes.engine import jobs
 
         run_jobs = jobs.install().run
         try:

@@ -12,8 +12,8 @@ import select
 import sys
 import time
 
-from . import link
-from .realm import Realm
+from codemode_host.runtimes import link
+from codemode_host.runtimes.engine.realm import Realm
 
 TYPE_CHECKING = False  # typing itself takes 3 ms to import
 if TYPE_CHECKING:

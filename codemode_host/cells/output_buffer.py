@@ -12,11 +12,10 @@ from typing import cast
 import msgspec
 from msgspec import Raw
 
+from codemode_host.runtimes.host_side.output import ItemTooLargeError, OutputReader
+from codemode_host.runtimes.link import OUTPUT_BYTES
 from codemode_protocol.limits import ITEM_JSON_TOO_LARGE
 from codemode_protocol.values import ContentItem
-
-from .runtimes.link import OUTPUT_BYTES
-from .runtimes.output import ItemTooLargeError, OutputReader
 
 ANSWER_BYTES = 32 * 1024 * 1024
 """When the JSON of the buffered items takes more than this the cell has to wait. With one more filling of the output

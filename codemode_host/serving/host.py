@@ -13,8 +13,18 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from codemode_host.cells.answers import CellRequestError
+from codemode_host.cells.calls import Call
+from codemode_host.cells.cell import Cell
+from codemode_host.cells.session import CellSession, SessionOwner, observation_time
+from codemode_host.runtimes.host_side.pool import PoolClosedError, RuntimePool
+from codemode_host.runtimes.host_side.spawn import ZygoteProcess
+from codemode_host.serving.channel import Channel
+from codemode_host.supervision import HostFailure, HostStopped
 from codemode_protocol.connection import HostConnection
 from codemode_protocol.errors import MessageTooLargeError
+from codemode_protocol.exit_status import HostExitStatus
+from codemode_protocol.limits import Limits
 from codemode_protocol.messages import (
     CellClosed,
     ClientMessage,
@@ -54,19 +64,8 @@ from codemode_protocol.values import (
     ToolInvocation,
 )
 
-from .answers import CellRequestError
-from .calls import Call
-from .cell import Cell
-from .channel import Channel
-from codemode_protocol.limits import Limits
-from .runtimes.pool import PoolClosedError, RuntimePool
-from .runtimes.spawn import ZygoteProcess
-from .session import CellSession, SessionOwner, observation_time
-from codemode_protocol.exit_status import HostExitStatus
-from .supervision import HostFailure, HostStopped
-
 if TYPE_CHECKING:
-    from .control import ControlSocket
+    from codemode_host.control.socket import ControlSocket
 
 logger = logging.getLogger("codemode_host")
 
@@ -163,7 +162,7 @@ class Host(SessionOwner):
     async def _listen(self) -> None:
         """Have a control socket: from the time on at which there may be cells, so that whoever looks at a host that has
         run one sees it as it stays."""
-        from .control import ControlSocket  # while the engine is being loaded
+        from codemode_host.control.socket import ControlSocket  # while the engine is being loaded
 
         await self.pool.ready.wait()
         self._control_socket = ControlSocket(self, None if self._control == ON else self._control)

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import trio
 
+from codemode_host.cells.cell import Cell, State
+from codemode_host.version import VERSION
 from codemode_protocol.control import (
     SESSION_CHARACTERS,
     CellReport,
@@ -33,11 +35,8 @@ from codemode_protocol.control import (
 )
 from codemode_protocol.places import stat_fields
 
-from .cell import Cell, State
-from .version import VERSION
-
 if TYPE_CHECKING:
-    from .host import Host
+    from codemode_host.serving.host import Host
 
 logger = logging.getLogger("codemode_host")
 

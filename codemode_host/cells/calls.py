@@ -11,7 +11,7 @@ from msgspec import Raw
 from codemode_protocol.values import ToolInvocation
 
 if TYPE_CHECKING:
-    from .cell import Cell
+    from codemode_host.cells.cell import Cell
 
 _NESTING = 200
 """How much deeper than a call's input the frame may be that carries it, and whoever decodes that in his turn."""

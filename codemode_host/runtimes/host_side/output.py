@@ -7,10 +7,9 @@ import mmap
 import msgspec
 from msgspec import Struct
 
+from codemode_host.runtimes import link
 from codemode_protocol.limits import ITEM_TOO_LARGE
 from codemode_protocol.values import ContentItem, ImageDetail, InputAudio, InputImage, InputText
-
-from . import link
 
 MAX_ITEM_BYTES = 24 * 1024 * 1024
 """The largest text or image, as it lies in the memory: one byte a character, two if one of them is beyond Latin-1."""

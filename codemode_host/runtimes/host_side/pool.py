@@ -17,10 +17,10 @@ from collections.abc import Callable
 
 import trio
 
-from . import link
-from .complaints import Complaints
-from .runtime import Frame, Runtime, RuntimeExit
-from .spawn import ZygoteProcess
+from codemode_host.runtimes import link
+from codemode_host.runtimes.host_side.runtime import Frame, Runtime, RuntimeExit
+from codemode_host.runtimes.host_side.spawn import ZygoteProcess
+from codemode_host.runtimes.host_side.stderr_lines import Complaints
 
 logger = logging.getLogger("codemode_host.runtimes")
 

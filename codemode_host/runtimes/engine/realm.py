@@ -11,31 +11,21 @@ import os
 import sys
 
 from codemode_host.runtimes import link
-from codemode_host.runtimes.engine import Engine, EngineError
-from codemode_host.runtimes.spidermonkey import FULFILLED, PENDING
+from codemode_host.runtimes.engine.loading import Engine, EngineError
+from codemode_host.runtimes.engine.prelude import FILE_NAME, prelude_source, warm_up_source
+from codemode_host.runtimes.engine.spidermonkey import FULFILLED, PENDING
+from codemode_protocol.helpers import MODULES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from codemode_host.runtimes.spidermonkey import ObjectRoot
-
-FILE_NAME = "exec_main.mjs"
-
-_HELPERS = (
-    *("clearTimeout", "setTimeout", "text", "content", "image", "audio", "generatedImage", "store", "load", "notify"),
-    *("yield_control", "exit", "as_settled", "stream_settled"),
-)
-_MODULES = {
-    "@openai/code_mode": ("tools", "ALL_TOOLS", *_HELPERS),
-    "tools.js": ("tools", "ALL_TOOLS"),
-}
+    from codemode_host.runtimes.engine.spidermonkey import ObjectRoot
 
 _REHEARSALS = 150
 """The engine compiles to machine code what has been run a hundred times. What was just short of that, each cell would
 compile anew."""
 
-_NO_PIECE_BELOW = 4096
 _NO_ERROR = '{"error":null,'
 _OUT_OF_MEMORY = '{"error":"out of memory","stored":{}}'
 
@@ -58,7 +48,7 @@ class Realm:
         self.run_jobs = engine.run_jobs
         """Run the script's promise jobs until there are none."""
         interface.set_property("outputMemory", interface.array_buffer(output))
-        engine.evaluate(_read("prelude.js").decode(), "prelude.js")(self._receive)
+        engine.evaluate(prelude_source(), "prelude.js")(self._receive)
         wiring = interface.take_object("wiring")
 
         def take(name: str) -> int:
@@ -71,7 +61,7 @@ class Realm:
         self._options = interface.compile_options(FILE_NAME)
         self._module = interface.object_root()
         self._promise = interface.object_root()
-        self._helper_modules = {name: (interface.compile_options(name), interface.object_root()) for name in _MODULES}
+        self._helper_modules = {name: (interface.compile_options(name), interface.object_root()) for name in MODULES}
         refusal = interface.string("unsupported import in exec")
         interface.set_module_hooks(self._resolve, refusal)
         self._warm_up()
@@ -167,7 +157,7 @@ class Realm:
             self.run_jobs()
             self.fire(1)
 
-        result = self._rehearse(_read("warmup.js"), answer)
+        result = self._rehearse(warm_up_source(), answer)
         if not result.startswith('{"error":"Error: warmed up\\n    at exec_main.mjs:'):
             raise EngineError(f"the prelude's warm-up ended with {result}")
 
@@ -196,7 +186,7 @@ class Realm:
         output, size = self._output, len(self._output)
         at, start = int.from_bytes(output[:4], "little"), 0
         while start < len(data):
-            if len(data) - start > size - at - 4 and size - at < _NO_PIECE_BELOW:
+            if len(data) - start > size - at - 4 and size - at < link.NO_PIECE_BELOW:
                 self._emit("flush", "")
                 at = link.OUTPUT_START
             piece = data[start : start + ((size - at - 4) & ~3)]
@@ -226,7 +216,7 @@ class Realm:
     _unresolved_import = False
 
     def _resolve(self, is_named: Callable[[str], bool]) -> ObjectRoot | None:
-        for name, exports in _MODULES.items():
+        for name, exports in MODULES.items():
             if is_named(name):
                 options, root = self._helper_modules[name]
                 if not root.object:
@@ -237,11 +227,6 @@ class Realm:
                 return root
         self._unresolved_import = True
         return None
-
-
-def _read(name: str) -> bytes:
-    with open(os.path.join(os.path.dirname(__file__), name), "rb") as file:
-        return file.read()
 
 
 __all__ = ["FILE_NAME", "EngineError", "Realm"]

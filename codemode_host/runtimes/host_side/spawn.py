@@ -98,14 +98,14 @@ def spawn_zygote(options: ZygoteOptions) -> ZygoteProcess:
     time zone, is an argument.
     """
     package_root = os.path.realpath(__file__)
-    for _ in range(3):
+    for _ in range(4):
         package_root = os.path.dirname(package_root)
     control, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
     read_stderr, write_stderr = os.pipe()
     try:
         boot = (
             f"import sys; sys.path += {[package_root, engine_directory()]!r}; "
-            "from codemode_host.runtimes.zygote import main; main()"
+            "from codemode_host.runtimes.zygote.main import main; main()"
         )
         time_zone = os.environ.get("TZ", "")
         pid = os.posix_spawn(

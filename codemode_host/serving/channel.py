@@ -14,10 +14,10 @@ from collections.abc import Callable
 
 import trio
 
-from codemode_protocol.limits import Limits
-from .recorder import Recorder
+from codemode_host.serving.recorder import Recorder
+from codemode_host.supervision import HostFailure, HostStopped
 from codemode_protocol.exit_status import HostExitStatus
-from .supervision import HostFailure, HostStopped
+from codemode_protocol.limits import Limits
 
 SMALL_READ, LARGE_READ = 1 << 16, 1 << 20
 """How much to read at once: little, because the buffer for much costs more than a message; much while there is much."""

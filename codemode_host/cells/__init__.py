@@ -1,0 +1,1 @@
+"""Sessions and cells, whoever they are for: no connection, no frame."""

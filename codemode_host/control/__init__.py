@@ -1,0 +1,1 @@
+"""The control socket: what a running host is asked from outside."""

@@ -1,0 +1,1 @@
+"""What runs in a cell's process alone, after the fork."""

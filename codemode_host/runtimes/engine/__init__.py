@@ -1,0 +1,1 @@
+"""SpiderMonkey in this process: initialised in the zygote, used in the cells forked from it."""

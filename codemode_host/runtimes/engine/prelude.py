@@ -1,0 +1,49 @@
+"""The prelude's source: its fragments, put together, with the constants that other files declare.
+
+A fragment for each topic is in `prelude/`. All are one function's body, in the order of `FRAGMENTS`, so that each may
+use what the ones before it declare. `capture.js` begins with the rules that hold in all of them.
+"""
+
+from __future__ import annotations
+
+import os
+
+from codemode_host.runtimes import link
+from codemode_protocol.helpers import HELPER_NAMES
+
+FILE_NAME = "exec_main.mjs"
+"""What a script's own frames are known by."""
+
+FRAGMENTS = (
+    *("capture", "output", "errors", "json", "outcome", "tools", "timers", "media", "settled", "helpers", "globals"),
+    "wiring",
+)
+
+_CONSTANTS = {
+    "AUDIO": link.AUDIO_LATIN1,
+    "IMAGE": link.IMAGE_LATIN1,
+    "KIND_SHIFT": link.RECORD_KIND_SHIFT,
+    "MORE": link.RECORD_MORE,
+    "NO_PIECE_BELOW": link.NO_PIECE_BELOW,
+    "OUTPUT_START": link.OUTPUT_START,
+    "TEXT": link.TEXT_LATIN1,
+    "WIDE": link.TEXT_UTF16 - link.TEXT_LATIN1,
+}
+
+
+def prelude_source() -> str:
+    """Return the prelude: an expression whose value is a function of `emit`, JavaScript's only way out."""
+    numbers = ", ".join(f"{name} = {value}" for name, value in _CONSTANTS.items())
+    names = f'FILE = "{FILE_NAME}", HELPER_NAMES = " {" ".join(HELPER_NAMES)} "'
+    body = "\n".join(_read(f"{fragment}.js") for fragment in FRAGMENTS)
+    return f'(emit) => {{\n"use strict";\nconst {numbers}, {names};\n{body}}}\n'
+
+
+def warm_up_source() -> bytes:
+    """Return a script that uses everything that the prelude has."""
+    return _read("warm_up.js").encode()
+
+
+def _read(name: str) -> str:
+    with open(os.path.join(os.path.dirname(__file__), "prelude", name), encoding="utf-8") as file:
+        return file.read()

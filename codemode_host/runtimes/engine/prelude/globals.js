@@ -1,0 +1,40 @@
+// The globals: what the reference has, as far as it is safe, and nothing else.
+const KEEP =
+  " Object Function Array Number parseFloat parseInt Infinity NaN undefined Boolean String Symbol Date Promise RegExp Error" +
+  " AggregateError EvalError RangeError ReferenceError SyntaxError TypeError URIError globalThis JSON Math Intl ArrayBuffer" +
+  " Uint8Array Int8Array Uint16Array Int16Array Uint32Array Int32Array BigUint64Array BigInt64Array Uint8ClampedArray" +
+  " Float16Array Float32Array Float64Array DataView Map BigInt Set Iterator WeakMap WeakSet WeakRef Proxy Reflect decodeURI" +
+  " decodeURIComponent encodeURI encodeURIComponent escape unescape eval isFinite isNaN ";
+const debuggers = G.debuggerGlobal; // cannot be deleted itself, and leads to PythonMonkey's own objects
+const inside = debuggers === undefined ? [] : ownKeys(debuggers);
+for (let i = 0; i < inside.length; i++) deleteProperty(debuggers, inside[i]);
+if (debuggers !== undefined) setPrototypeOf(debuggers, null);
+const all = ownKeys(G);
+for (let i = 0; i < all.length; i++) {
+  if (typeof all[i] !== "string" || indexOf(KEEP, " " + all[i] + " ") < 0) deleteProperty(G, all[i]);
+}
+// The engine's runs callbacks in the middle of a garbage collection. A script ends long before it could miss them.
+define(
+  G,
+  "FinalizationRegistry",
+  class FinalizationRegistry {
+    constructor(callback) {
+      if (typeof callback !== "function") throw new TypeError("FinalizationRegistry: cleanup must be callable");
+    }
+    register() {}
+    unregister() {
+      return false;
+    }
+  },
+  false,
+);
+define(G, "tools", undefined, true); // these two come first when a script lists its globals
+define(G, "ALL_TOOLS", undefined, true);
+const names = ownKeys(helpers);
+let expected = 0;
+for (let i = 1; i < HELPER_NAMES.length; i++) if (HELPER_NAMES[i] === " ") expected++;
+if (names.length !== expected) throw "the prelude has other helpers than codemode_protocol.helpers";
+for (let i = 0; i < names.length; i++) {
+  if (indexOf(HELPER_NAMES, " " + names[i] + " ") < 0) throw "codemode_protocol.helpers does not have " + names[i];
+  define(G, names[i], hide(helpers[names[i]]), true);
+}

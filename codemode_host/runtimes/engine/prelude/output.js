@@ -1,0 +1,66 @@
+// Output: records in memory that the host reads. See the layout there.
+const bytes = new Uint8Array(G.outputMemory), words = new Uint32Array(G.outputMemory);
+const SIZE = bytes.length;
+let at = OUTPUT_START;
+const rewind = () => {
+  at = OUTPUT_START;
+  words[0] = at;
+};
+const put = (kind, s) => {
+  const length = s.length;
+  // Python copies a string of some length faster than a loop here does; a long one it would copy too often.
+  if (length > 2048 && length <= 1048576) {
+    emit(kind === TEXT ? "text" : kind === IMAGE ? "image" : "audio", wellFormed(s));
+    at = words[0];
+    return;
+  }
+  if (at + 4 + length <= SIZE) {
+    let p = at + 4, seen = 0;
+    for (let i = 0; i < length; i++) {
+      const c = charCodeAt(s, i);
+      bytes[p++] = c;
+      seen |= c;
+    }
+    if (seen < 256) {
+      words[at >>> 2] = length | (kind << KIND_SHIFT);
+      at = (p + 3) & ~3;
+      words[0] = at;
+      return;
+    }
+  }
+  putInPieces(kind, wellFormed(s));
+};
+const putInPieces = (kind, s) => {
+  const length = s.length;
+  let wide = 0;
+  for (let i = 0; i < length; i++) {
+    if (charCodeAt(s, i) > 255) {
+      wide = WIDE;
+      break;
+    }
+  }
+  let i = 0;
+  do {
+    // Not worth a piece: the rest of the memory is shorter than most items.
+    if (SIZE - at - 4 < (length - i) << wide && SIZE - at < NO_PIECE_BELOW) {
+      emit("flush", "");
+      rewind();
+    }
+    const room = ((SIZE - at - 4) & ~3) >>> wide;
+    const end = length - i <= room ? length : i + room;
+    const size = (end - i) << wide;
+    let p = at + 4;
+    if (wide) {
+      for (; i < end; i++) {
+        const c = charCodeAt(s, i);
+        bytes[p++] = c;
+        bytes[p++] = c >>> 8;
+      }
+    } else {
+      for (; i < end; i++) bytes[p++] = charCodeAt(s, i);
+    }
+    words[at >>> 2] = size | ((kind | wide) << KIND_SHIFT) | (end < length ? MORE : 0);
+    at = (p + 3) & ~3;
+    words[0] = at;
+  } while (i < length);
+};

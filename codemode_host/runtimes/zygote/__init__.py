@@ -1,0 +1,1 @@
+"""What runs in the zygote: one engine, ready to be forked."""
