@@ -6,9 +6,13 @@ Counting is adding to an integer, so it is always on.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from string import Formatter
 from typing import Literal
 
 from msgspec import Struct
+
+from codemode_protocol.limits import FREE_TEXT_FIELDS, LIMITS, Limit
 
 CellEnd = Literal["completed", "failed", "limited", "terminated", "lost"]
 """How a cell ended: its script succeeded, threw (or did not compile), met a limit, was stopped, or lost its host."""
@@ -130,40 +134,35 @@ class Tally:
         )
 
 
-_LIMITS = (
-    ("memory_bytes", r"cell (?:exceeded its memory limit of \d+ MiB|ran out of memory)"),
-    ("cpu_seconds", r"cell exceeded its processor time limit of \d+ s"),
-    ("answer_bytes", r"cell left more than \d+ MiB of answers to its tool calls unread"),
-    ("item_bytes", r"(?:a text or an image|a notification) takes more than \d+ bytes(?: as JSON)?"),
-    ("machine_memory", r"the machine ran out of memory, and its kernel stopped the cell"),
-    ("processes", r"no process (?:could|can) be started for the cell: .*"),
-    ("source_bytes", r"the source takes \d+ bytes, more than \d+ MiB"),
-    ("cells_per_session", r"session .* has \d+ cells already, as many as it may have: .*"),
-    ("cells", r"the host has \d+ cells already, as many as it may have"),
-)
-# What was to be stored is refused after the script's end, on a line below whatever else was wrong.
-_STORE_LIMITS = (
-    ("stored_values", r"nothing was stored: the session would have more than \d+ stored values"),
-    ("stored_bytes", r"nothing was stored: the session's values would take more than \d+ MiB"),
-)
 _LONGEST_TEXT = 4096
 
-LIMIT_NAMES = (FRAME_LIMIT, DELEGATE_CALL_LIMIT, *(name for name, _ in (*_LIMITS, *_STORE_LIMITS)))
+LIMIT_NAMES = (FRAME_LIMIT, DELEGATE_CALL_LIMIT, *(limit.name for limit in LIMITS if limit.texts))
 """The keys of `limits_met`."""
 
 
-def _any_of(limits: tuple[tuple[str, str], ...]) -> re.Pattern[str]:
-    return re.compile("|".join(f"(?P<{name}>{text})" for name, text in limits), re.DOTALL)
+def _matching(limits: Sequence[Limit]) -> re.Pattern[str]:
+    """A pattern of all texts of these limits, with a group for each limit."""
+    groups = [f"(?P<{limit.name}>{'|'.join(map(_pattern, limit.texts))})" for limit in limits]
+    return re.compile("|".join(groups), re.DOTALL)
 
 
-_whole, _last_line = _any_of(_LIMITS), _any_of(_STORE_LIMITS)
+def _pattern(template: str) -> str:
+    return "".join(
+        re.escape(text) + ("" if field is None else ".*" if field in FREE_TEXT_FIELDS else r"\d+")
+        for text, field, _, _ in Formatter().parse(template)
+    )
+
+
+_whole = _matching([limit for limit in LIMITS if limit.texts and not limit.follows_error])
+# What was to be stored is refused after the script's end, on a line below whatever else was wrong.
+_last_line = _matching([limit for limit in LIMITS if limit.texts and limit.follows_error])
 
 
 def limit_met(text: str) -> str | None:
-    """The name of the limit that a host's error text speaks of; None when it speaks of something else.
+    """Return the name of the limit that a host's error text speaks of; None when it speaks of something else.
 
-    The wire has no field for it, so it is told by the texts that docs/limits.md describes: a script that throws
-    these very words is taken at its word. The names are those of `codemode_host.limits.Limits` where it has the limit.
+    The wire has no field for it, so it is told by the texts of `codemode_protocol.limits`: a script that throws
+    these very words is taken at its word.
     """
     match = _last_line.fullmatch(text.rpartition("\n")[2])
     if match is None and len(text) <= _LONGEST_TEXT:

@@ -15,6 +15,7 @@ from msgspec import Raw
 from codemode_client.cells import CellRecord
 from codemode_client.counters import DELEGATE_CALL_LIMIT, FRAME_LIMIT
 from codemode_protocol.errors import MessageTooLargeError, ToolError, tool_failure_text
+from codemode_protocol.limits import DEFAULTS
 from codemode_protocol.messages import (
     DelegateCall,
     DelegateRequest,
@@ -30,7 +31,7 @@ from codemode_protocol.messages import (
 if TYPE_CHECKING:
     from codemode_client.driver import Driver
 
-MAX_DELEGATE_CALLS = 65_536
+MAX_DELEGATE_CALLS = DEFAULTS["delegate_calls"]
 """Calls in flight on one connection. Each one more is answered with an error, unless the host does not even read those
 that there are: then the connection ends.
 """

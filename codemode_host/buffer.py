@@ -12,6 +12,7 @@ from typing import cast
 import msgspec
 from msgspec import Raw
 
+from codemode_protocol.limits import ITEM_TOO_LARGE_AS_JSON
 from codemode_protocol.values import ContentItem
 
 from .runtimes.link import OUTPUT_BYTES
@@ -112,7 +113,7 @@ class OutputBuffer:
             for item in new:
                 if len(_encode(item)) > MAX_ITEM_JSON_BYTES:
                     self._items.remove(item)
-                    raise ItemTooLargeError(f"a text or an image takes more than {MAX_ITEM_JSON_BYTES} bytes as JSON")
+                    raise ItemTooLargeError(ITEM_TOO_LARGE_AS_JSON.format(number=MAX_ITEM_JSON_BYTES))
         # Without its brackets: any number of items, in the place of one.
         self._items[self._measured :] = [Raw(memoryview(encoded)[1:-1])] if new else []
         self._exact += size

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import trio
 
+from codemode_protocol.limits import NOTIFICATION_TOO_LARGE, TOO_MANY_UNREAD_ANSWERS
 from codemode_protocol.values import (
     ContentItem,
     ExecuteRequest,
@@ -280,7 +281,7 @@ class Cell:
         except UnicodeDecodeError as error:
             raise LinkError(f"a malformed notification: {error}") from error
         if len(payload) > MAX_ITEM_JSON_BYTES // 6 and len(msgspec.json.encode(text)) > MAX_ITEM_JSON_BYTES:
-            self._doom(f"a notification takes more than {MAX_ITEM_JSON_BYTES} bytes as JSON")
+            self._doom(NOTIFICATION_TOO_LARGE.format(number=MAX_ITEM_JSON_BYTES))
             return
         call = Call(self, None)
         self._calls[call] = None
@@ -301,7 +302,7 @@ class Cell:
             self.runtime.send(link.SETTLE, b"[[%d,%s,%s]]" % (call.sequence, verdict, text))
             limit = self._session.limits.answer_bytes
             if self.runtime.unread > limit:
-                self._doom(f"cell left more than {limit // MIB} MiB of answers to its tool calls unread")
+                self._doom(TOO_MANY_UNREAD_ANSWERS.format(number=limit // MIB))
 
     # ----------------------------------------------------------------------------------------------------- output
 

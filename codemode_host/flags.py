@@ -6,34 +6,19 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from .limits import MIB, Limits
+from codemode_protocol.limits import LIMITS
+
+from .limits import Limits
 from .options import Options
 from .version import VERSION
 
-# Flag, the limit's field, how many of the field's units one of the flag's is, and what the flag is for.
-_LIMITS = (
-    ("--memory-mib", "memory_bytes", MIB, "memory of a cell; 0: no limit"),
-    ("--cpu-seconds", "cpu_seconds", 1, "processor time of a cell; 0: no limit"),
-    ("--cells", "cells", 1, "cells at a time"),
-    ("--cells-per-session", "cells_per_session", 1, "cells at a time of one session"),
-    ("--source-mib", "source_bytes", MIB, "size of a script"),
-    ("--stored-values", "stored_values", 1, "number of values that a session stores"),
-    ("--stored-mib", "stored_bytes", MIB, "size of all values that a session stores"),
-    ("--calls", "calls", 1, "tool calls and notifications in flight of a cell"),
-    ("--answers-mib", "answer_bytes", MIB, "answers to tool calls that a cell leaves unread"),
-    ("--output-mib", "output_bytes", MIB, "output of a cell that nobody has taken"),
-    ("--total-output-mib", "total_output_bytes", MIB, "output of all cells that nobody has taken"),
-    ("--queue-mib", "queued_bytes", MIB, "what waits for the client before cells wait"),
-    ("--unread-mib", "unread_bytes", MIB, "what waits for the client before it counts as lost"),
-    ("--spares", "spare_runtimes", 1, "runtimes kept ready"),
-)
-_ZERO_ALLOWED = ("memory_bytes", "cpu_seconds", "spare_runtimes")
+_LIMITS = [limit for limit in LIMITS if limit.flag is not None]
 
 
 def parse(argv: Sequence[str]) -> Options:
     """What the flags say. Ends the program, with a word on standard error, when they cannot be read."""
     said = vars(_parser().parse_args(argv))
-    values: dict[str, Any] = {field: said.pop(field) * unit for _, field, unit, _ in _LIMITS}
+    values: dict[str, Any] = {limit.name: said.pop(limit.name) * limit.unit for limit in _LIMITS}
     for field in ("memory_bytes", "cpu_seconds"):
         values[field] = values[field] or None
     return Options(limits=Limits(**values), **said)
@@ -80,15 +65,14 @@ def _parser() -> argparse.ArgumentParser:
         "scripts and the tools said, so only its owner may read it",
     )
     group = parser.add_argument_group("limits")
-    for flag, field, unit, what in _LIMITS:
-        default = getattr(usual.limits, field)
+    for limit in _LIMITS:
         group.add_argument(
-            flag,
-            dest=field,
-            type=_natural if field in _ZERO_ALLOWED else _positive,
-            default=0 if default is None else default // unit,
+            str(limit.flag),
+            dest=limit.name,
+            type=_natural if limit.zero_allowed else _positive,
+            default=limit.default // limit.unit,
             metavar="N",
-            help=f"{what} (default: %(default)s)",
+            help=f"{limit.purpose} (default: %(default)s)",
         )
     return parser
 

@@ -1,42 +1,42 @@
-"""Every limit of a host: its name, its default, and what it counts. Imported early, so it imports next to nothing."""
+"""The limits of one host; the defaults are those of `codemode_protocol.limits`. Imported early: imports next to nothing."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from .runtimes.spawn import DEFAULT_MEMORY_BYTES
+from codemode_protocol.limits import DEFAULTS, MIB
 
-MIB = 1024 * 1024
+__all__ = ["MIB", "Limits"]
 
 
 class Limits(NamedTuple):
     """Bounds of one host. `docs/limits.md` says what happens at each."""
 
-    memory_bytes: int | None = DEFAULT_MEMORY_BYTES
+    memory_bytes: int | None = DEFAULTS["memory_bytes"]
     """Memory that one cell fills, above what the engine itself takes."""
-    cpu_seconds: int | None = None
+    cpu_seconds: int | None = DEFAULTS["cpu_seconds"] or None
     """Processor time of one cell, in seconds."""
-    cells: int = 1000
+    cells: int = DEFAULTS["cells"]
     """Cells that a host has at a time, those included whose result nobody has taken."""
-    cells_per_session: int = 500
+    cells_per_session: int = DEFAULTS["cells_per_session"]
     """The same of one session."""
-    source_bytes: int = 16 * MIB
+    source_bytes: int = DEFAULTS["source_bytes"]
     """One script, as UTF-8."""
-    stored_values: int = 10_000
+    stored_values: int = DEFAULTS["stored_values"]
     """Values that a session keeps."""
-    stored_bytes: int = 64 * MIB
+    stored_bytes: int = DEFAULTS["stored_bytes"]
     """All of a session's stored values and their keys, as JSON."""
-    calls: int = 16_384
+    calls: int = DEFAULTS["calls"]
     """Tool calls and notifications of one cell that are not answered yet."""
-    answer_bytes: int = 256 * MIB
+    answer_bytes: int = DEFAULTS["answer_bytes"]
     """Answers to tool calls that a cell does not read."""
-    output_bytes: int = 32 * MIB
+    output_bytes: int = DEFAULTS["output_bytes"]
     """What a cell may have written and nobody has taken yet."""
-    total_output_bytes: int = 64 * MIB
+    total_output_bytes: int = DEFAULTS["total_output_bytes"]
     """The same of all cells of a host."""
-    queued_bytes: int = 32 * MIB
+    queued_bytes: int = DEFAULTS["queued_bytes"]
     """What may wait to be written to the client before cells have to wait."""
-    unread_bytes: int = 512 * MIB
+    unread_bytes: int = DEFAULTS["unread_bytes"]
     """What may wait to be written to the client before it counts as lost."""
-    spare_runtimes: int = 2
+    spare_runtimes: int = DEFAULTS["spare_runtimes"]
     """Runtimes that wait for a cell."""

@@ -13,6 +13,14 @@ import msgspec
 import trio
 
 from codemode_protocol.ids import CellIds
+from codemode_protocol.limits import (
+    PROCESS_REFUSED,
+    SOURCE_TOO_LARGE,
+    STORED_VALUES_TOO_LARGE,
+    TOO_MANY_CELLS,
+    TOO_MANY_CELLS_IN_SESSION,
+    TOO_MANY_STORED_VALUES,
+)
 from codemode_protocol.tools import ToolNameConflictError, javascript_tools
 from codemode_protocol.values import DEFAULT_YIELD_TIME_MS, ExecuteRequest, Outcome, RuntimeResponse
 
@@ -127,7 +135,7 @@ class CellSession:
         except ToolNameConflictError as error:
             raise CellRequestError(str(error)) from error
         except OSError as error:
-            raise CellRequestError(f"no process can be started for the cell: {error.strerror}") from error
+            raise CellRequestError(PROCESS_REFUSED.format(words=error.strerror)) from error
         runtime.start(source, tools, self._stored_json)
         cell = self.cells[cell_id] = Cell(self, cell_id, request, runtime)
         self._owner.cells += 1
@@ -138,14 +146,11 @@ class CellSession:
         limits, owner = self.limits, self._owner
         source = request.source.encode()
         if len(source) > limits.source_bytes:
-            raise CellRequestError(f"the source takes {len(source)} bytes, more than {limits.source_bytes // MIB} MiB")
+            raise CellRequestError(SOURCE_TOO_LARGE.format(size=len(source), number=limits.source_bytes // MIB))
         if len(self.cells) >= limits.cells_per_session:
-            raise CellRequestError(
-                f"session {self.id} has {limits.cells_per_session} cells already, as many as it may have: "
-                "terminate some, or take the results of those that ended"
-            )
+            raise CellRequestError(TOO_MANY_CELLS_IN_SESSION.format(words=self.id, number=limits.cells_per_session))
         if owner.cells >= limits.cells:
-            raise CellRequestError(f"the host has {limits.cells} cells already, as many as it may have")
+            raise CellRequestError(TOO_MANY_CELLS.format(number=limits.cells))
         return source
 
     async def _run(self, cell: Cell) -> None:
@@ -190,10 +195,10 @@ class CellSession:
         limits = self.limits
         stored = self._stored | values
         if len(stored) > limits.stored_values:
-            return f"nothing was stored: the session would have more than {limits.stored_values} stored values"
+            return TOO_MANY_STORED_VALUES.format(number=limits.stored_values)
         as_json = msgspec.json.encode(stored)
         if len(as_json) > limits.stored_bytes:
-            return f"nothing was stored: the session's values would take more than {limits.stored_bytes // MIB} MiB"
+            return STORED_VALUES_TOO_LARGE.format(number=limits.stored_bytes // MIB)
         self._stored, self._stored_json = stored, as_json
         return None
 

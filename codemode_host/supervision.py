@@ -14,6 +14,14 @@ from enum import IntEnum
 
 from msgspec import Struct
 
+from codemode_protocol.limits import (
+    CPU_TIME_EXCEEDED,
+    MACHINE_OUT_OF_MEMORY,
+    MEMORY_EXCEEDED,
+    MEMORY_EXHAUSTED,
+    PROCESS_NOT_STARTED,
+)
+
 from .limits import MIB, Limits
 from .runtimes.link import EXIT_OUT_OF_MEMORY
 from .runtimes.pool import describe_status
@@ -94,27 +102,27 @@ def limit_met(ending: RuntimeExit, limits: Limits, own_words: Iterable[str]) -> 
     """
     status = ending.status
     if ending.not_started is not None:
-        return f"no process could be started for the cell: {ending.not_started}"
+        return PROCESS_NOT_STARTED.format(words=ending.not_started)
     if ending.over_memory or status == EXIT_OUT_OF_MEMORY:
         return memory_limit_text(limits)
     if limits.cpu_seconds is not None and (
         status == -signal.SIGXCPU or (status == -signal.SIGKILL and ending.cpu_time >= limits.cpu_seconds)
     ):
-        return f"cell exceeded its processor time limit of {limits.cpu_seconds} s"
+        return CPU_TIME_EXCEEDED.format(number=limits.cpu_seconds)
     if limits.memory_bytes is not None and -status in _CRASHES:
         said_so = any(word in line.lower() for line in own_words for word in _OUT_OF_MEMORY_WORDS)
         if said_so or ending.peak_resident >= limits.memory_bytes:
             return memory_limit_text(limits)
     if status == -signal.SIGKILL and not ending.asked and _kernel_killed_for_memory():
-        return "the machine ran out of memory, and its kernel stopped the cell"
+        return MACHINE_OUT_OF_MEMORY
     return None
 
 
 def memory_limit_text(limits: Limits) -> str:
     """What a cell is told that ran out of memory."""
     if limits.memory_bytes is None:
-        return "cell ran out of memory"
-    return f"cell exceeded its memory limit of {limits.memory_bytes // MIB} MiB"
+        return MEMORY_EXHAUSTED
+    return MEMORY_EXCEEDED.format(number=limits.memory_bytes // MIB)
 
 
 _oom_kills = 0

@@ -16,8 +16,9 @@ from typing import Literal, Protocol
 import msgspec
 
 from codemode_protocol.errors import MessageTooLargeError, RemoteProtocolError
+from codemode_protocol.limits import DEFAULTS
 
-MAX_PAYLOAD_BYTES = 67_108_864
+MAX_PAYLOAD_BYTES = DEFAULTS["frame_bytes"]
 """The largest payload of a frame: 64 MiB."""
 
 HEADER_BYTES = 4

@@ -7,11 +7,12 @@ import mmap
 import msgspec
 from msgspec import Struct
 
+from codemode_protocol.limits import DEFAULTS, ITEM_TOO_LARGE
 from codemode_protocol.values import ContentItem, ImageDetail, InputAudio, InputImage, InputText
 
 from . import link
 
-MAX_ITEM_BYTES = 24 * 1024 * 1024
+MAX_ITEM_BYTES = DEFAULTS["item_bytes"]
 """The largest text or image, as it lies in the memory: one byte a character, two if one of them is beyond Latin-1."""
 
 
@@ -93,7 +94,7 @@ class OutputReader:
                 if header & _WIDE:
                     self.wide_bytes += stop - start
                 if self.partial_bytes > MAX_ITEM_BYTES:
-                    raise ItemTooLargeError(f"a text or an image takes more than {MAX_ITEM_BYTES} bytes")
+                    raise ItemTooLargeError(ITEM_TOO_LARGE.format(number=MAX_ITEM_BYTES))
                 if header & link.RECORD_MORE:
                     self.partial_json_bytes += _json_bytes(header, self._partial[-1])
                 else:

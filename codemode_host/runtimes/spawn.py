@@ -15,7 +15,7 @@ from importlib.machinery import PathFinder
 _PR_SET_CHILD_SUBREAPER = 36
 
 DEFAULT_MEMORY_BYTES = 256 * 1024 * 1024
-"""Memory that one cell may fill where nothing else is said."""
+"""Memory that one cell may fill where nothing else is said; a test compares it with `codemode_protocol.limits`."""
 
 
 class ZygoteProcess:

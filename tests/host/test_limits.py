@@ -9,10 +9,18 @@ import pytest
 import trio
 from msgspec import Raw
 
-from codemode_host.flags import _LIMITS, parse
+from codemode_host.buffer import ANSWER_BYTES, MAX_ITEM_JSON_BYTES
+from codemode_host.cell import ERROR_TEXT_LENGTH
+from codemode_host.flags import parse
 from codemode_host.limits import Limits
 from codemode_host.options import Options
+from codemode_host.runtimes.link import OUTPUT_BYTES
+from codemode_host.runtimes.output import MAX_ITEM_BYTES
+from codemode_host.runtimes.spawn import DEFAULT_MEMORY_BYTES
 from codemode_host.supervision import ExitStatus
+from codemode_protocol.framing import MAX_PAYLOAD_BYTES
+from codemode_protocol.ids import MAX_NAMES
+from codemode_protocol.limits import DEFAULTS, LIMITS
 from codemode_protocol.messages import (
     DelegateRequest,
     DelegateResponse,
@@ -48,11 +56,40 @@ def is_in_write(pid: int) -> bool:
 
 def test_each_flag_is_documented_with_its_default() -> None:
     rows = {match[1]: match[0] for match in re.finditer(r"^\|.*`(--[a-z-]+) N`.*$", DOCUMENT.read_text(), re.MULTILINE)}
-    assert set(rows) == {flag for flag, *_ in _LIMITS}
-    for flag, field, unit, _ in _LIMITS:
-        default = getattr(Limits(), field)
-        said = "none" if default is None else f"{default // unit:,}"
-        assert f"| {said}" in rows[flag], (flag, said)
+    limits = {limit.flag: limit for limit in LIMITS if limit.flag is not None}
+    assert set(rows) == set(limits)
+    assert {limit.name for limit in limits.values()} == set(Limits._fields)
+    for flag, limit in limits.items():
+        default = getattr(Limits(), limit.name)
+        assert default == (limit.default or None)
+        said = "none" if default is None else f"{default // limit.unit:,}"
+        assert f"| {said} |" in rows[flag], (flag, said)
+
+
+def test_the_document_has_the_text_of_each_limit() -> None:
+    page = " ".join(DOCUMENT.read_text().split())
+    for limit in LIMITS:
+        for text in limit.texts:
+            words = "WHY" if "process" in text else "ID"
+            assert f"`{text.format(number='N', size='N', words=words)}`" in page
+
+
+def test_the_document_has_the_fixed_values_of_the_code() -> None:
+    page = DOCUMENT.read_text()
+    rows = {cells[1].strip(): cells[2].strip() for line in page.splitlines() if len(cells := line.split("|")) >= 4}
+    assert rows["payload of a frame"] == f"{MAX_PAYLOAD_BYTES // MIB} MiB"
+    assert rows["one text or image"].startswith(f"{MAX_ITEM_BYTES // MIB} MiB in the output memory")
+    assert rows["one text or image"].endswith(f"{MAX_ITEM_JSON_BYTES // MIB} MiB as JSON")
+    assert rows["one notification"] == f"{MAX_ITEM_JSON_BYTES // MIB} MiB as JSON"
+    assert rows["output in one answer"].startswith(f"{ANSWER_BYTES // MIB} MiB")
+    assert rows["error text of a cell"] == f"{ERROR_TEXT_LENGTH:,} characters"
+    assert rows["output memory of a cell"] == f"{OUTPUT_BYTES // MIB} MiB"
+    assert rows["session ids without an order that one connection opens"] == f"{MAX_NAMES:,}"
+    assert rows["tool calls in flight on one host"] == f"{DEFAULTS['delegate_calls']:,}"
+
+
+def test_a_runtime_has_the_default_memory_of_the_table() -> None:
+    assert DEFAULTS["memory_bytes"] == DEFAULT_MEMORY_BYTES
 
 
 def test_flags_without_arguments_are_the_defaults() -> None:
