@@ -74,7 +74,7 @@ class FunctionTool:
             raise ValueError("the name of a tool, and that of a namespace, cannot be empty")
         if timeout is not None and not timeout > 0:
             raise ValueError(f"the timeout of {name} must be more than 0 seconds, not {timeout}")
-        full_name = f"{namespace}__{name}" if namespace is not None else name
+        full_name = ToolName(name, namespace).qualified
         try:
             signature = read_signature(function)
             kind = FreeformArgument if freeform else Arguments

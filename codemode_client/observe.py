@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from codemode_client.counters import FRAME_LIMIT, CellEnd, Tally, limit_met
 from codemode_protocol.errors import ToolError, describe_exit_status
-from codemode_protocol.values import Result, RuntimeResponse, Terminated, ToolInvocation, ToolName
+from codemode_protocol.exit_status import name_ending
+from codemode_protocol.values import Result, RuntimeResponse, Terminated, ToolInvocation
 
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
@@ -40,14 +41,6 @@ _NO_FIELDS: dict[str, Field] = dict.fromkeys(FIELDS)
 _marked = re.compile(r"codemode-host: (DEBUG|INFO|WARNING|ERROR|CRITICAL): ")
 _LEVELS = logging.getLevelNamesMapping()
 
-_ENDS = {70: "engine_panic", 71: "host_fault", 74: "client_lost", 78: "refused"}
-"""What the exit statuses of `codemode-host` mean."""
-
-
-def plain_tool_name(name: ToolName) -> str:
-    """A tool's name and its namespace as one word."""
-    return name.name if name.namespace is None else f"{name.namespace}__{name.name}"
-
 
 def way_of_ending(exit_status: int | None) -> str:
     """How a host ended, by its exit status; None for one that had to be stopped."""
@@ -55,7 +48,7 @@ def way_of_ending(exit_status: int | None) -> str:
         return "stopped"
     if exit_status < 0:
         return describe_exit_status(exit_status).removeprefix("killed by ").replace("signal ", "signal_")
-    return _ENDS.get(exit_status, f"exit_{exit_status}")
+    return name_ending(exit_status)
 
 
 class Observer:
@@ -286,7 +279,7 @@ def _of(record: CellRecord, level: int, text: str, *args: object, request: str |
 def _call(
     record: CellRecord, invocation: ToolInvocation, level: int, what: str, error: Exception | None = None
 ) -> None:
-    cell, tool = record.public_id, plain_tool_name(invocation.tool_name)
+    cell, tool = record.public_id, invocation.tool_name.qualified
     call = invocation.runtime_tool_call_id
     text = f"session %s: cell %s: tool %s {what}"
     _about(record.binding, tool_log, level, text, cell, tool, error=error, cell=cell, tool=tool, call=call)

@@ -18,7 +18,6 @@ from opentelemetry.util.types import Attributes
 
 from codemode_client.cells import CellRecord, parse_cell_id
 from codemode_client.counters import CellEnd
-from codemode_client.observe import plain_tool_name
 from codemode_protocol.values import MissingCell, Outcome, Result, Terminated, ToolInvocation
 
 ERROR_TYPE = "error.type"
@@ -84,7 +83,7 @@ class CellSpan:
     @contextmanager
     def call(self, record: CellRecord, invocation: ToolInvocation) -> Iterator[None]:
         """A tool call: its span is the current one in the block, so that the tool's own spans are its children."""
-        tool = plain_tool_name(invocation.tool_name)
+        tool = invocation.tool_name.qualified
         attributes: Attributes = {
             "gen_ai.operation.name": "execute_tool",
             "gen_ai.tool.name": tool,

@@ -99,7 +99,7 @@ class Toolbox:
                 "give one of the two another name"
             )
         if definition.tool_name in self._tools:
-            raise ValueError(f"there is a tool with the canonical name {_written(definition.tool_name)} already")
+            raise ValueError(f"there is a tool with the canonical name {definition.tool_name.qualified} already")
         self._identifiers[identifier] = definition.name
         self._tools[definition.tool_name] = tool
 
@@ -143,7 +143,7 @@ class Toolbox:
     async def invoke_tool(self, invocation: ToolInvocation) -> Raw:
         tool = self._tools.get(invocation.tool_name)
         if tool is None:
-            raise ToolError(f"there is no tool named {_written(invocation.tool_name)}")
+            raise ToolError(f"there is no tool named {invocation.tool_name.qualified}")
         return await tool.call(invocation.input)
 
     async def notify(self, call_id: str, cell_id: str, text: str) -> None:
@@ -153,7 +153,3 @@ class Toolbox:
     def cell_closed(self, cell_id: str) -> None:
         if self.on_cell_closed is not None:
             self.on_cell_closed(cell_id)
-
-
-def _written(name: ToolName) -> str:
-    return name.name if name.namespace is None else f"{name.namespace}__{name.name}"

@@ -14,9 +14,11 @@ from collections.abc import Callable
 
 import trio
 
+from codemode_protocol.exit_status import HostExitStatus
+
 from .limits import Limits
 from .recorder import Recorder
-from .supervision import ExitStatus, Failure, HostStopped
+from .supervision import Failure, HostStopped
 
 SMALL_READ, LARGE_READ = 1 << 16, 1 << 20
 """How much to read at once: little, because the buffer for much costs more than a message; much while there is much."""
@@ -128,4 +130,4 @@ class Channel:
 
 
 def _lost(how: str) -> HostStopped:
-    return HostStopped(Failure(ExitStatus.LOST_CLIENT, "lost its client", how))
+    return HostStopped(Failure(HostExitStatus.CLIENT_LOST, "lost its client", how))

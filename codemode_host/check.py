@@ -12,14 +12,13 @@ from collections.abc import Callable
 import trio
 from msgspec import Raw
 
-from codemode_protocol.errors import HostStartError
+from codemode_protocol.errors import HostStartError, describe_exit_status
 from codemode_protocol.values import ExecuteRequest, InputText, Result, ToolInvocation
 
 from .inprocess import InProcessSessionProvider
 from .limits import MIB, Limits
 from .runtimes import link
 from .runtimes.confinement import Confinement, ConfinementError
-from .runtimes.pool import describe_status
 
 _MEMORY_MIB = 64
 
@@ -80,9 +79,12 @@ def _check_confinement(note: Callable[[bool, str], None]) -> None:
         return
     for what, call in _FORBIDDEN.items():
         status = _in_confined_child(confinement, call)
-        note(status == -signal.SIGSYS, f"a cell cannot {what}: {describe_status(status)}")
+        note(status == -signal.SIGSYS, f"a cell cannot {what}: {describe_exit_status(status)}")
     status = _in_confined_child(confinement, (257, -100, b"/etc/passwd", 0))
-    note(status == 13, f"a cell cannot open a file: {os.strerror(status) if status > 0 else describe_status(status)}")
+    note(
+        status == 13,
+        f"a cell cannot open a file: {os.strerror(status) if status > 0 else describe_exit_status(status)}",
+    )
 
 
 def _in_confined_child(confinement: Confinement, call: tuple[int | bytes, ...]) -> int:

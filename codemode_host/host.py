@@ -15,6 +15,7 @@ import trio
 
 from codemode_protocol.connection import HostConnection
 from codemode_protocol.errors import MessageTooLargeError
+from codemode_protocol.exit_status import HostExitStatus
 from codemode_protocol.messages import (
     CellClosed,
     ClientMessage,
@@ -62,7 +63,7 @@ from .limits import Limits
 from .runtimes.pool import PoolClosedError, RuntimePool
 from .runtimes.spawn import ZygoteProcess
 from .session import CellSession, SessionOwner, observation_time
-from .supervision import ExitStatus, Failure, HostStopped
+from .supervision import Failure, HostStopped
 
 if TYPE_CHECKING:
     from .control import ControlSocket
@@ -337,5 +338,5 @@ class Host(SessionOwner):
     def _zygote_failed(self, cause: str, refused: bool) -> None:
         evidence = self.pool.complaints.tail()
         if refused:
-            self.failed(Failure(ExitStatus.REFUSED, "refused to start", "; ".join(evidence) or cause))
-        self.failed(Failure(ExitStatus.ENGINE_PANIC, "engine panic", cause, evidence=evidence))
+            self.failed(Failure(HostExitStatus.REFUSED, "refused to start", "; ".join(evidence) or cause))
+        self.failed(Failure(HostExitStatus.ENGINE_PANIC, "engine panic", cause, evidence=evidence))

@@ -1,4 +1,4 @@
-"""The limits of one host; the defaults are those of `codemode_protocol.limits`. Imported early: imports next to nothing."""
+"""The limits of one host, with the defaults of `codemode_protocol.limits`. Imported early: it imports little."""
 
 from __future__ import annotations
 

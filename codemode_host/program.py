@@ -38,10 +38,12 @@ def run(argv: Sequence[str], zygote: ZygoteProcess | None = None) -> int:
     try:
         zygote = zygote or spawn_zygote(zygote_options)
     except (OSError, ModuleNotFoundError) as error:
+        from codemode_protocol.exit_status import HostExitStatus
+
         from .stderr import report
 
         report(f"codemode-host: refused to start\n  cause: {error}")
-        return 78  # ExitStatus.REFUSED, which is not worth its imports here
+        return HostExitStatus.REFUSED
     adopt_orphans()
     heed_sigterm()
     with protected_streams() as (read_fd, write_fd):
@@ -91,13 +93,14 @@ def serve(options: Options, zygote: ZygoteProcess, read_fd: int, write_fd: int) 
 
     from codemode_protocol.connection import HostConnection
     from codemode_protocol.errors import RemoteProtocolError, first_cause
+    from codemode_protocol.exit_status import HostExitStatus
 
     from .channel import Channel
     from .host import Host
     from .memory import keep_freed_memory
     from .recorder import Recorder
     from .stderr import StderrHandler, report
-    from .supervision import ExitStatus, Failure, HostStopped, watch_kernel
+    from .supervision import Failure, HostStopped, watch_kernel
 
     gc.freeze()
     gc.enable()
@@ -110,28 +113,28 @@ def serve(options: Options, zygote: ZygoteProcess, read_fd: int, write_fd: int) 
         recorder = Recorder(options.record, options.framing) if options.record is not None else None
     except OSError as error:
         report(f"codemode-host: cannot record to {options.record}: {error.strerror}")
-        return ExitStatus.USAGE
+        return HostExitStatus.USAGE
     watch_kernel()
     keep_freed_memory()
     channel = Channel(read_fd, write_fd, options.limits, recorder)
     host = Host(HostConnection(framing=options.framing), zygote, options.limits, channel, control=options.control)
-    status, failure = ExitStatus.OK, None
+    status, failure = HostExitStatus.OK, None
     try:
         trio.run(host.serve)
     except* RemoteProtocolError as group:
-        status = ExitStatus.MALFORMED_INPUT
+        status = HostExitStatus.MALFORMED_INPUT
         report(f"codemode-host: {first_cause(group)}")
     except* HostStopped as group:
         stopped = first_cause(group)
         assert isinstance(stopped, HostStopped)
         failure = host.failure or stopped.failure
     except* KeyboardInterrupt:
-        status = ExitStatus.INTERRUPTED
+        status = HostExitStatus.INTERRUPTED
     except* Exception as group:  # noqa: BLE001 reported, with a status of its own
         if options.log_level == "debug":
             sys.excepthook(type(group), group, group.__traceback__)
         cause = first_cause(group)
-        failure = Failure(ExitStatus.INTERNAL, "a task of the host failed", f"{type(cause).__name__}: {cause}")
+        failure = Failure(HostExitStatus.HOST_FAULT, "a task of the host failed", f"{type(cause).__name__}: {cause}")
     reap_orphans()
     if failure is not None:
         report(failure.block())

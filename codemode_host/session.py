@@ -12,6 +12,7 @@ from collections.abc import Callable
 import msgspec
 import trio
 
+from codemode_protocol.exit_status import HostExitStatus
 from codemode_protocol.ids import CellIds
 from codemode_protocol.limits import (
     PROCESS_REFUSED,
@@ -30,7 +31,7 @@ from .cell import Cell, State
 from .limits import MIB, Limits
 from .memory import give_back_memory
 from .runtimes.pool import RuntimePool
-from .supervision import ExitStatus, Failure
+from .supervision import Failure
 
 WORTH_GIVING_BACK_BYTES = 8 * MIB
 """After so much output was held at a time what is free again is given back to the system, else when no cell is left."""
@@ -210,7 +211,7 @@ class CellSession:
 
     def panic(self, cell: Cell, cause: str, evidence: tuple[str, ...]) -> None:
         """A runtime broke. Comes back if that is the end of its cell alone."""
-        self._owner.failed(Failure(ExitStatus.ENGINE_PANIC, "engine panic", cause, self.id, cell.id, evidence))
+        self._owner.failed(Failure(HostExitStatus.ENGINE_PANIC, "engine panic", cause, self.id, cell.id, evidence))
 
     def room_for_output(self, cell: Cell) -> int:
         return self._owner.room_for_output(cell)

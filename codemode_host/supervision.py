@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Iterable
-from enum import IntEnum
 
 from msgspec import Struct
 
+from codemode_protocol.errors import describe_exit_status
+from codemode_protocol.exit_status import HostExitStatus
 from codemode_protocol.limits import (
     CPU_TIME_EXCEEDED,
     MACHINE_OUT_OF_MEMORY,
@@ -24,35 +25,13 @@ from codemode_protocol.limits import (
 
 from .limits import MIB, Limits
 from .runtimes.link import EXIT_OUT_OF_MEMORY
-from .runtimes.pool import describe_status
 from .runtimes.runtime import RuntimeExit
-
-
-class ExitStatus(IntEnum):
-    """The statuses that `codemode-host` ends with."""
-
-    OK = 0
-    """End of input at a frame boundary, or a rejected handshake."""
-    MALFORMED_INPUT = 1
-    """The client broke the protocol."""
-    USAGE = 2
-    """The command line was wrong."""
-    ENGINE_PANIC = 70
-    """A runtime or the zygote died of something that nobody asked for."""
-    INTERNAL = 71
-    """A task of the host itself failed."""
-    LOST_CLIENT = 74
-    """The client stopped reading."""
-    REFUSED = 78
-    """The host would have had to run without something that it promises."""
-    INTERRUPTED = 130
-    """Ctrl-C."""
 
 
 class Failure(Struct, frozen=True):
     """One failure: what failed, where, and what there is to show for it."""
 
-    status: ExitStatus
+    status: HostExitStatus
     what: str
     cause: str
     session_id: str | None = None
@@ -85,7 +64,7 @@ class HostStopped(Exception):
 def describe_ending(ending: RuntimeExit) -> str:
     """How a runtime's process ended, in words."""
     return (
-        f"{describe_status(ending.status)}, peak resident size {ending.peak_resident // MIB} MiB, "
+        f"{describe_exit_status(ending.status)}, peak resident size {ending.peak_resident // MIB} MiB, "
         f"processor time {ending.cpu_time:.2f} s"
     )
 

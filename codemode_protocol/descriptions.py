@@ -14,7 +14,12 @@ from codemode_protocol.source import PRAGMA_PREFIX
 from codemode_protocol.tools import normalize_tool_name
 from codemode_protocol.typescript import MCP_TYPES, tool_declaration, uses_mcp_types
 from codemode_protocol.typescript_text import one_line
-from codemode_protocol.values import DEFAULT_MAX_OUTPUT_TOKENS, DEFAULT_YIELD_TIME_MS, ToolDefinition
+from codemode_protocol.values import (
+    DEFAULT_MAX_OUTPUT_TOKENS,
+    DEFAULT_YIELD_TIME_MS,
+    NAMESPACE_SEPARATOR,
+    ToolDefinition,
+)
 
 DEFAULT_MAX_CHARACTERS = 24_000
 """How long the description of `exec` may become, about 6000 tokens."""
@@ -133,7 +138,7 @@ def _counted(tools: Sequence[ToolDefinition], room: int) -> list[str]:
 def _namespace(namespace: str | None, count: int) -> str:
     if namespace is None:
         return f"- {_many(count)} in no namespace"
-    return f"- {_many(count)} with names that begin with `{normalize_tool_name(namespace)}__`"
+    return f"- {_many(count)} with names that begin with `{normalize_tool_name(namespace)}{NAMESPACE_SEPARATOR}`"
 
 
 def _length(lines: Sequence[str]) -> int:

@@ -27,6 +27,10 @@ MAX_OUTPUT_TOKENS = 2**31 - 1
 """The largest `max_output_tokens` that the wire carries."""
 
 
+NAMESPACE_SEPARATOR = "__"
+"""Stands between a tool's namespace and its name where both are written as one."""
+
+
 class ToolKind(Enum):
     """How a tool takes its input: a JSON object by its schema, or free text."""
 
@@ -39,6 +43,11 @@ class ToolName(Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     namespace: str | None = None
+
+    @property
+    def qualified(self) -> str:
+        """The name with its namespace before it, `namespace__name`; without a namespace the name alone."""
+        return self.name if self.namespace is None else f"{self.namespace}{NAMESPACE_SEPARATOR}{self.name}"
 
 
 class ToolDefinition(Struct, frozen=True, forbid_unknown_fields=True):

@@ -25,7 +25,7 @@ class McpTool:
         self._name = tool.name
         self._call = call
         self.definition = ToolDefinition(
-            name=f"{server}__{tool.name}",
+            name=ToolName(tool.name, server).qualified,
             tool_name=ToolName(tool.name, server),
             description=tool.description or tool.title or "",
             kind=ToolKind.FUNCTION,

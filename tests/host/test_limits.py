@@ -17,7 +17,7 @@ from codemode_host.options import Options
 from codemode_host.runtimes.link import OUTPUT_BYTES
 from codemode_host.runtimes.output import MAX_ITEM_BYTES
 from codemode_host.runtimes.spawn import DEFAULT_MEMORY_BYTES
-from codemode_host.supervision import ExitStatus
+from codemode_protocol.exit_status import HostExitStatus
 from codemode_protocol.framing import MAX_PAYLOAD_BYTES
 from codemode_protocol.ids import MAX_NAMES
 from codemode_protocol.limits import DEFAULTS, LIMITS
@@ -267,7 +267,7 @@ async def test_a_client_that_reads_nothing_and_asks_for_ever_more_counts_as_lost
         await host.first(number)
         request = OperationRequest(host.connection.next_request_id(), Wait("s", WaitRequest(cell, 100)))
         await host.stdin.send_all(host.connection.send(request))
-        assert await host.ended() == ExitStatus.LOST_CLIENT
+        assert await host.ended() == HostExitStatus.CLIENT_LOST
     assert b"it leaves 300" in host.stderr
 
 

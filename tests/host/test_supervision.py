@@ -15,7 +15,8 @@ import trio
 
 from codemode_host.limits import Limits
 from codemode_host.runtimes.runtime import RuntimeExit
-from codemode_host.supervision import ExitStatus, limit_met, watch_kernel
+from codemode_host.supervision import limit_met, watch_kernel
+from codemode_protocol.exit_status import HostExitStatus
 from codemode_protocol.values import Result
 from tests.host.program import COMMAND, Program, children, program, running, texts, until
 
@@ -48,7 +49,7 @@ async def test_a_runtime_that_is_killed_stops_the_host_at_once_and_loudly(name: 
         status = await host.ended()
         took = time.monotonic() - started
         await until(lambda: not host.left(), 1)
-        assert status == ExitStatus.ENGINE_PANIC
+        assert status == HostExitStatus.ENGINE_PANIC
         assert took < 0.5
     report = host.stderr.decode()
     assert "codemode-host: engine panic\n" in report
@@ -75,7 +76,7 @@ async def test_a_standard_error_that_nobody_reads_holds_nothing_up() -> None:
         await settle(host)
         started = time.monotonic()
         os.kill(host.runtimes()[0], signal.SIGSEGV)
-        assert await host.ended() == ExitStatus.ENGINE_PANIC
+        assert await host.ended() == HostExitStatus.ENGINE_PANIC
         assert time.monotonic() - started < 0.5
         await until(lambda: not host.left(), 1)
 
@@ -85,7 +86,7 @@ async def test_a_spare_runtime_that_is_killed_is_a_panic_too() -> None:
         await until(lambda: len(host.runtimes()) == 2)
         host.remember_family()
         os.kill(host.runtimes()[0], signal.SIGSEGV)
-        assert await host.ended(0.5 + 1) == ExitStatus.ENGINE_PANIC
+        assert await host.ended(0.5 + 1) == HostExitStatus.ENGINE_PANIC
         assert not host.left()
     assert b"a spare runtime ended before it was used: killed by SIGSEGV" in host.stderr
 
@@ -96,7 +97,7 @@ async def test_a_zygote_that_is_killed_is_a_panic_and_takes_its_runtimes_along()
         await host.start(LOOP)
         await settle(host)
         os.kill(host.zygote, signal.SIGABRT)
-        assert await host.ended(1.5) == ExitStatus.ENGINE_PANIC
+        assert await host.ended(1.5) == HostExitStatus.ENGINE_PANIC
         await until(lambda: not host.left(), 1)
     assert b"the zygote ended: killed by SIGABRT" in host.stderr
 
@@ -138,7 +139,7 @@ async def test_the_end_of_input_is_a_clean_end_even_amid_busy_cells() -> None:
         await host.start(LOOP)
         await settle(host)
         await host.stdin.aclose()
-        assert await host.ended(1.5) == ExitStatus.OK
+        assert await host.ended(1.5) == HostExitStatus.OK
         assert not host.left()
     assert host.stderr == b""
 
@@ -166,7 +167,7 @@ async def test_a_client_that_reads_no_more_is_lost_even_while_nobody_talks() -> 
         await host.start(LOOP)
         await settle(host)
         await host.stdout.aclose()
-        assert await host.ended(1.5) == ExitStatus.LOST_CLIENT
+        assert await host.ended(1.5) == HostExitStatus.CLIENT_LOST
         assert not host.left()
     assert b"codemode-host: lost its client\n" in host.stderr
     assert b"Traceback" not in host.stderr
@@ -181,7 +182,7 @@ async def test_malformed_input_is_one_clear_line(sent: bytes) -> None:
     async with program() as host:
         await host.stdin.send_all(sent)
         await host.stdin.aclose()
-        assert await host.ended(1.5) == ExitStatus.MALFORMED_INPUT
+        assert await host.ended(1.5) == HostExitStatus.MALFORMED_INPUT
     assert host.stderr.startswith(b"codemode-host: ")
     assert host.stderr.count(b"\n") == 1
 
@@ -192,7 +193,7 @@ async def test_a_machine_without_the_engine_is_told_so_without_a_traceback(tmp_p
         "finder.find_spec = lambda name, *rest: None if name == 'pythonmonkey' else find(name, *rest)\n"
     )
     async with program(greet=False, env={"PYTHONPATH": str(tmp_path)}) as host:
-        assert await host.ended() == ExitStatus.REFUSED
+        assert await host.ended() == HostExitStatus.REFUSED
     assert b"refused to start\n  cause: pythonmonkey is not installed" in host.stderr
     assert b"Traceback" not in host.stderr
 
