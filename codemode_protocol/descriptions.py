@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from codemode_protocol.helpers import GUIDE
 from codemode_protocol.source import PRAGMA_PREFIX
 from codemode_protocol.tools import normalize_tool_name
 from codemode_protocol.typescript import MCP_TYPES, tool_declaration, uses_mcp_types
@@ -43,18 +44,7 @@ A first line like this one is optional, and so is each of its two fields:
 back, `max_output_tokens` how much output comes back.
 
 Globals:
-- `tools.NAME(args)`: calls a tool; a promise of its result. A call that fails rejects with its message, a string. \
-Start calls that do not need each other together: `await Promise.all([...])`.
-- `ALL_TOOLS`: every tool as `{{name, description}}`, the description with the tool's declaration at its end.
-- `text(value)`: writes to the output; what is no primitive value as JSON. You see only what is written.
-- `image(url, detail?)`, `audio(url)`: write an image or a sound, as a `data:` URL; `content(result.content)` \
-writes what an MCP tool returned, `generatedImage(result)` an image and the hint that came with it.
-- `store(key, value)`, `load(key)`: JSON values that later scripts find. Variables end with their script.
-- `notify(value)`: sends text at once, while the script runs. `yield_control()`: hands over the output so far.
-- `exit()`: ends the script at once, successfully.
-- `setTimeout(f, ms)`, `clearTimeout(id)`. `as_settled(promises)`: an async iterator over what promises come to, \
-as they do: `{{index, status: "fulfilled", value}}` or `{{index, status: "rejected", reason}}`; \
-`stream_settled(promises, f)` calls `f` with each.
+{GUIDE}
 The script is over when its last statement is done: await every call whose result or effect matters."""
 
 _RUNNING = """\

@@ -10,7 +10,12 @@ import msgspec
 from msgspec import Raw
 
 from codemode_protocol.tools import normalize_tool_name
-from codemode_protocol.typescript_globals import CALL_TOOL_RESULT, CONTENT_BLOCK, GLOBALS, MODULES
+from codemode_protocol.typescript_globals import (
+    CALL_TOOL_RESULT,
+    CONTENT_BLOCK,
+    GLOBAL_DECLARATIONS,
+    MODULE_DECLARATIONS,
+)
 from codemode_protocol.typescript_schemas import schema_type
 from codemode_protocol.typescript_text import doc_comment, indented
 from codemode_protocol.values import ToolDefinition, ToolKind
@@ -88,7 +93,10 @@ def declarations(tools: Sequence[ToolDefinition]) -> str:
     members = "\n\n".join(tool_declaration(tool) for tool in tools)
     body = f"{{\n{indented(members)}\n}}" if members else "{}"
     comment = doc_comment("The enabled tools. A call that fails rejects with its message, a string.")
-    return "\n\n".join([MCP_TYPES, GLOBALS, f"{comment}\ndeclare var tools: {body};", MODULES]) + "\n"
+    return (
+        "\n\n".join([MCP_TYPES, GLOBAL_DECLARATIONS, f"{comment}\ndeclare var tools: {body};", MODULE_DECLARATIONS])
+        + "\n"
+    )
 
 
 def _parameter(tool: ToolDefinition) -> str:

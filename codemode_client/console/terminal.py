@@ -10,6 +10,7 @@ from pathlib import Path
 
 from codemode_client.commands import UsageError
 from codemode_client.console.javascript import is_complete
+from codemode_protocol.helpers import NAMES
 
 try:
     from prompt_toolkit import PromptSession
@@ -26,12 +27,12 @@ except ImportError as error:
         "a prompt needs the extra `repl`: pip install 'codemode-host[repl]'; without it, cells can be piped in"
     ) from error
 
-_GLOBALS = (
-    "ALL_TOOLS Array BigInt Boolean Date Error Infinity Intl JSON Map Math NaN Number Object Promise Proxy "
-    "RangeError Reflect RegExp Set String Symbol SyntaxError TypeError Uint8Array WeakMap as_settled async audio "
-    "await clearTimeout const content exit false for function generatedImage globalThis image load notify null "
-    "return setTimeout store stream_settled text throw tools true typeof undefined while yield_control"
+_LANGUAGE = (
+    "Array BigInt Boolean Date Error Infinity Intl JSON Map Math NaN Number Object Promise Proxy "
+    "RangeError Reflect RegExp Set String Symbol SyntaxError TypeError Uint8Array WeakMap async await "
+    "const false for function globalThis null return throw true typeof undefined while"
 )
+_GLOBALS = sorted([*NAMES, *_LANGUAGE.split()])
 
 _WORD = re.compile(r"[\w$]*$")
 _TOOL = re.compile(r"\btools\s*\.\s*([\w$]*)$")
@@ -82,7 +83,7 @@ class _Words(Completer):
         match = _WORD.search(before)
         word = match[0] if match is not None else ""
         if word and before[: -len(word)].rstrip()[-1:] != ".":
-            yield from (Completion(name, -len(word)) for name in _GLOBALS.split() if name.startswith(word))
+            yield from (Completion(name, -len(word)) for name in _GLOBALS if name.startswith(word))
 
 
 def _bindings() -> KeyBindings:

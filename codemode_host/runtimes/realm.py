@@ -13,6 +13,7 @@ import sys
 from codemode_host.runtimes import link
 from codemode_host.runtimes.engine import Engine, EngineError
 from codemode_host.runtimes.spidermonkey import FULFILLED, PENDING
+from codemode_protocol.helpers import MODULES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,15 +22,6 @@ if TYPE_CHECKING:
     from codemode_host.runtimes.spidermonkey import ObjectRoot
 
 FILE_NAME = "exec_main.mjs"
-
-_HELPERS = (
-    *("clearTimeout", "setTimeout", "text", "content", "image", "audio", "generatedImage", "store", "load", "notify"),
-    *("yield_control", "exit", "as_settled", "stream_settled"),
-)
-_MODULES = {
-    "@openai/code_mode": ("tools", "ALL_TOOLS", *_HELPERS),
-    "tools.js": ("tools", "ALL_TOOLS"),
-}
 
 _REHEARSALS = 150
 """The engine compiles to machine code what has been run a hundred times. What was just short of that, each cell would
@@ -71,7 +63,7 @@ class Realm:
         self._options = interface.compile_options(FILE_NAME)
         self._module = interface.object_root()
         self._promise = interface.object_root()
-        self._helper_modules = {name: (interface.compile_options(name), interface.object_root()) for name in _MODULES}
+        self._helper_modules = {name: (interface.compile_options(name), interface.object_root()) for name in MODULES}
         refusal = interface.string("unsupported import in exec")
         interface.set_module_hooks(self._resolve, refusal)
         self._warm_up()
@@ -226,7 +218,7 @@ class Realm:
     _unresolved_import = False
 
     def _resolve(self, is_named: Callable[[str], bool]) -> ObjectRoot | None:
-        for name, exports in _MODULES.items():
+        for name, exports in MODULES.items():
             if is_named(name):
                 options, root = self._helper_modules[name]
                 if not root.object:

@@ -15,8 +15,8 @@ from msgspec import Raw
 
 from codemode_client import CodeModeProvider, Toolbox
 from codemode_protocol.descriptions import exec_description
+from codemode_protocol.helpers import NAMES
 from codemode_protocol.typescript import declarations, schema_type, tool_signature, with_declarations
-from codemode_protocol.typescript_globals import NAMES
 from codemode_protocol.values import ExecuteRequest, InputText, Result, ToolDefinition, ToolKind, ToolName
 from tests.e2e import mcp_tool_lists
 from tests.e2e.compiler import CompilerMissing, compiler, complaints

@@ -14,9 +14,9 @@ from codemode_protocol.descriptions import (
     first_sentence,
     wait_description,
 )
+from codemode_protocol.helpers import NAMES
 from codemode_protocol.source import parse_source
 from codemode_protocol.typescript import MCP_TYPES, call_tool_result_schema, tool_declaration
-from codemode_protocol.typescript_globals import NAMES
 from codemode_protocol.values import ToolDefinition, ToolKind, ToolName
 from tests.protocol.strategies import tools as any_tools
 
