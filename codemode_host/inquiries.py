@@ -31,7 +31,7 @@ from codemode_protocol.control import (
     encode,
     request_decoder,
 )
-from codemode_protocol.places import stat_fields
+from codemode_protocol.control_sockets import stat_fields
 
 from .cell import Cell, State
 from .version import VERSION

@@ -23,6 +23,8 @@ import trio
 import trio.abc
 import trio.testing
 
+from tests import seed
+
 TESTS = Path(__file__).resolve().parent
 TIME_LIMIT_SECONDS = 60.0
 # Folders whose tests start processes: each test there must leave descriptors and children as it found them.
@@ -31,7 +33,7 @@ WATCHED = frozenset({"client", "e2e", "host", "interop"})
 GRACE_SECONDS = 2.0
 POLL_SECONDS = 0.005
 
-hypothesis.settings.register_profile("default", deadline=None, derandomize="CI" in os.environ, print_blob=True)
+hypothesis.settings.register_profile("default", deadline=None, derandomize=False, print_blob=True)
 hypothesis.settings.register_profile(
     "fuzz",
     deadline=None,
@@ -41,6 +43,18 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Give Hypothesis the seed of the run, unless `--hypothesis-seed` gives it another."""
+    if config.option.hypothesis_seed is None:
+        config.option.hypothesis_seed = str(seed.SEED)
+
+
+def pytest_report_header() -> str:
+    """Return the setting that makes the same random choices again."""
+    return f"{seed.VARIABLE}={seed.SEED}"
 
 
 @pytest.fixture(scope="session", autouse=True)
