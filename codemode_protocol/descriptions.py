@@ -67,7 +67,7 @@ text(found.map((t) => t.description).join("\\n\\n"));
 def exec_description(
     tools: Sequence[ToolDefinition], *, max_characters: int = DEFAULT_MAX_CHARACTERS, wait_name: str = "wait"
 ) -> str:
-    """What a model reads about `exec`.
+    """Return what a model reads about `exec`.
 
     `max_characters` bounds the whole: what does not fit with the declarations of all tools has a line for each tool, or
     else the number of tools in each namespace. What is said about `exec` itself stays, however small the bound.
@@ -89,12 +89,12 @@ def exec_description(
 
 
 def wait_description(*, exec_name: str = "exec") -> str:
-    """What a model reads about `wait`."""
+    """Return what a model reads about `wait`."""
     return _WAIT.format(exec=exec_name)
 
 
 def first_sentence(text: str) -> str:
-    """The first sentence of a description on one line, or as much of it as fits."""
+    """Return the first sentence of a description on one line, or as much of it as fits."""
     line = one_line(text.strip().partition("\n\n")[0])
     found = _SENTENCE.match(line)
     sentence = found[0] if found else line

@@ -45,7 +45,7 @@ GLOBAL_DECLARATIONS = _TYPES + "".join(map(_declared, HELPERS))
 
 
 def module_declaration(name: str, exports: Sequence[str]) -> str:
-    """A module that exports these globals."""
+    """Return a module that exports these globals."""
     lines = "\n".join(f"  export const {export}: typeof globalThis.{export};" for export in exports)
     return f'declare module "{name}" {{\n{lines}\n}}'
 

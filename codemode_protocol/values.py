@@ -236,8 +236,9 @@ class WaitRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ToolInvocation(Struct, frozen=True, forbid_unknown_fields=True):
-    """A nested tool call: who calls, which call it is within its cell (`tool-1`, `tool-2`, …), which tool, with
-    what.
+    """A nested tool call: who calls, which tool, and with what.
+
+    `runtime_tool_call_id` says which call it is within its cell: `tool-1`, `tool-2`, …
     """
 
     cell_id: str
