@@ -32,8 +32,8 @@ from codemode_protocol.control import (
     answer_decoder,
     encode,
 )
+from codemode_protocol.control_sockets import parse_socket_name, socket_directories, start_time, stat_fields
 from codemode_protocol.errors import CodeModeError
-from codemode_protocol.places import parse_socket_name, socket_directories, start_time, stat_fields
 
 ANSWER_SECONDS = 4.0
 """How long a host may take to answer; it gives itself a second to see a cell's process go."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import logging
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Self
 
@@ -88,13 +89,38 @@ class InProcessSessionProvider(SessionOwner):
         await self._manager.__aexit__(None, None, None)
         return None
 
-    async def open_session(self, delegate: Delegate) -> InProcessSession:
-        """Raises `ProviderClosedError`, and `HostStartError` when no runtimes can be had here."""
+    async def open_session(self, delegate: Delegate, session_id: str | None = None) -> InProcessSession:
+        """Open a session whose cells reach `delegate`.
+
+        Args:
+            delegate: A `Toolbox`, or anything with the same three methods.
+            session_id: Its name in errors; by default it is a number's.
+
+        Raises:
+            ProviderClosedError: The provider is closed.
+            HostStartError: No runtimes can be had here.
+            RequestFailedError: There is a session of that name.
+        """
         await trio.lowlevel.checkpoint()
+        if session_id is not None and not session_id.strip():
+            raise ValueError("a session id must not be blank")
         self.ensure_pool()
-        session = InProcessSession(self, f"session-{next(self._numbers)}", delegate)
+        name = session_id if session_id is not None else f"session-{next(self._numbers)}"
+        if name in self._sessions:
+            raise RequestFailedError(f"code-mode session ID `{name}` is already open")
+        session = InProcessSession(self, name, delegate)
         self._sessions[session.id] = session
         return session
+
+    @asynccontextmanager
+    async def session(self, delegate: Delegate, session_id: str | None = None) -> AsyncIterator[InProcessSession]:
+        """Open a session that is shut down at the end of the block; see `open_session`."""
+        session = await self.open_session(delegate, session_id)
+        try:
+            yield session
+        finally:
+            with trio.CancelScope(shield=True):
+                await session.shutdown()
 
     async def aclose(self) -> None:
         """Shut every session down and end all runtimes. May be called again."""

@@ -108,21 +108,22 @@ class _Connection(Generic[Incoming]):
         return self._books.cell_state(session_id, cell_id)
 
     def live_cells(self, session_id: str) -> tuple[str, ...]:
-        """The ids of a session's cells that have started and are not closed, in the order in which they started."""
+        """Return the ids of a session's cells that have started and are not closed, in the order of their starts."""
         return self._books.live_cells(session_id)
 
     def pending_calls(self, session_id: str, cell_id: str) -> tuple[int, ...]:
-        """The ids of a cell's delegate calls that are neither answered nor cancelled, oldest first."""
+        """Return the ids of a cell's delegate calls that are neither answered nor cancelled, oldest first."""
         return self._books.pending_calls(session_id, cell_id)
 
     def call_is_pending(self, call_id: int) -> bool:
-        """Whether a delegate call is neither answered nor cancelled: whether its answer can be sent, or will be
-        heard.
+        """Return whether a delegate call is neither answered nor cancelled.
+
+        Until it is, its answer can be sent by the client, and is given to the host.
         """
         return self._books.call_is_pending(call_id)
 
     def call_state(self, call_id: int) -> CallState:
-        """A call that is over counts as answered: of what is over it is not kept how."""
+        """Return the state of a delegate call. One that is over counts as answered: how it ended is not kept."""
         return self._books.call_state(call_id)
 
     def request_state(self, request_id: int) -> RequestState:
@@ -175,7 +176,11 @@ class _Connection(Generic[Incoming]):
             raise self.failure
 
     def receive_eof(self) -> None:
-        """The peer says no more. Raises RemoteProtocolError when it stopped inside a frame; may be called again."""
+        """Take note that the peer says no more. May be called again.
+
+        Raises:
+            RemoteProtocolError: The peer stopped inside a frame.
+        """
         self.raise_for_violation()
         if self._heard_end:
             return
@@ -235,7 +240,7 @@ class _Connection(Generic[Incoming]):
         return data
 
     def _shortened(self, message: object, error: MessageTooLargeError) -> object | None:
-        """What is sent in the place of a message that does not fit in a frame; None if the caller has to know."""
+        """Return what is sent in place of a message that does not fit in a frame; None if the caller has to know."""
         return None
 
     def close(self) -> None:
@@ -313,11 +318,13 @@ class HostConnection(_Connection[ClientMessage]):
         return data
 
     def refusal_to_open(self, request_id: int) -> str | None:
-        """Why the open `session/open` request of this id cannot be granted, None if it can: to be asked before
-        answering it.
+        """Return why the open `session/open` request of this id cannot be granted, None if it can.
 
-        The session is then open already, or was open before under the same id on this connection.
-        LocalProtocolError when there is no such request.
+        Ask before answering the request. One that cannot be granted is for a session that is open already, or was open
+        before under the same id on this connection.
+
+        Raises:
+            LocalProtocolError: There is no such request.
         """
         try:
             return self._books.refusal_to_open(request_id)
@@ -325,12 +332,12 @@ class HostConnection(_Connection[ClientMessage]):
             raise LocalProtocolError(str(violation)) from None
 
     def next_delegate_id(self) -> int:
-        """An id for the next delegate/request: 1, 2, …"""
+        """Return an id for the next delegate/request. They count from 1."""
         self._last_call += 1
         return self._last_call
 
     def send(self, message: HostMessage) -> bytearray:
-        """The bytes of a message. LocalProtocolError when it is not allowed: nothing changed then.
+        """Return the bytes of a message. Raises LocalProtocolError when it is not allowed: nothing changed then.
 
         An operation/response or execute/initialResponse too large for a frame becomes its error form. Any other message
         that is too large raises MessageTooLargeError.
@@ -384,7 +391,11 @@ class ClientConnection(_Connection[HostMessage]):
         }
 
     def hello(self) -> bytearray:
-        """The bytes of the first message. LocalProtocolError when it was sent already."""
+        """Return the bytes of the first message.
+
+        Raises:
+            LocalProtocolError: It was sent already.
+        """
         following = self._table[self.state].get(ConnectionEvent.HELLO)
         if following is None:
             raise LocalProtocolError(f"connection/hello cannot be sent: the connection is {self.state.value}")
@@ -405,14 +416,18 @@ class ClientConnection(_Connection[HostMessage]):
         return message
 
     def next_request_id(self) -> int:
-        """An id for the next operation/request: 1, 2, … LocalProtocolError once there is none left."""
+        """Return an id for the next operation/request. They count from 1.
+
+        Raises:
+            LocalProtocolError: There is none left.
+        """
         if self._last_request >= MAX_ID:
             raise LocalProtocolError("no request id is left: start another connection")
         self._last_request += 1
         return self._last_request
 
     def send(self, message: ClientMessage) -> bytearray:
-        """The bytes of a message. LocalProtocolError when it is not allowed: nothing changed then.
+        """Return the bytes of a message. Raises LocalProtocolError when it is not allowed: nothing changed then.
 
         One that is too large for a frame raises MessageTooLargeError: it fails for its caller alone.
         """
@@ -427,8 +442,9 @@ _kind_decoder = msgspec.json.Decoder(_Kind)
 
 
 def _kind_of(payload: Payload) -> str:
-    """Which message a payload that does not decode means to be, as far as it can be told: for the error's text
-    alone.
+    """Return which message a payload that does not decode means to be, as far as it can be told.
+
+    It is for the text of an error alone.
     """
     try:
         kind = _kind_decoder.decode(payload).type

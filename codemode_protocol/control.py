@@ -136,5 +136,5 @@ answer_decoder: msgspec.json.Decoder[ControlAnswer] = msgspec.json.Decoder(Contr
 
 
 def cut(text: str, characters: int = NAME_CHARACTERS) -> str:
-    """A text that may be long, with a sign that it was cut."""
+    """Return a text that may be long, with a sign that it was cut."""
     return text if len(text) <= characters else text[: characters - 1] + "…"

@@ -129,8 +129,12 @@ _Event = TypeVar("_Event")
 def _next(
     table: Mapping[_State, Mapping[_Event, _State]], state: _State, event: _Event, noun: str, name: object
 ) -> _State:
-    """The state that follows, or a violation about the thing that `noun` and `name` say. Only a violation costs
-    text.
+    """Return the state that follows.
+
+    `noun` and `name` say what it is the state of: text is made of them for a violation alone.
+
+    Raises:
+        Violation: The table has no such step.
     """
     following = table[state].get(event)
     if following is None:
@@ -187,12 +191,12 @@ class Conversation:
         return None if cell is None else cell.state
 
     def live_cells(self, session_id: str) -> tuple[str, ...]:
-        """The ids of a session's started cells that are not closed yet, in the order in which they started."""
+        """Return the ids of a session's started cells that are not closed yet, in the order in which they started."""
         session = self._sessions.get(session_id)
         return () if session is None else tuple(session.cells)
 
     def pending_calls(self, session_id: str, cell_id: str) -> tuple[int, ...]:
-        """The ids of a cell's calls that are neither answered nor cancelled, oldest first."""
+        """Return the ids of a cell's calls that are neither answered nor cancelled, oldest first."""
         session = self._sessions.get(session_id)
         cell = None if session is None else session.cells.get(cell_id)
         return () if cell is None else tuple(cell.calls)
@@ -449,7 +453,7 @@ class Conversation:
         cell.state = self._told(outcome.live_cell, request, cell)
 
     def _told(self, envelope: ResponseEnvelope, request: _Request, cell: _Cell) -> CellState:
-        """The state of a cell once this has been said about it."""
+        """Return the state of a cell once this has been said about it."""
         response = envelope.response
         _same("cell", response.cell_id, request.cell_id, request)
         event = CellEvent.ENDED if envelope.yielded is UNSET else CellEvent.YIELDED

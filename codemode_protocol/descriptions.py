@@ -10,11 +10,17 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from codemode_protocol.helpers import GUIDE
 from codemode_protocol.source import PRAGMA_PREFIX
 from codemode_protocol.tools import normalize_tool_name
 from codemode_protocol.typescript import MCP_TYPES, tool_declaration, uses_mcp_types
 from codemode_protocol.typescript_text import one_line
-from codemode_protocol.values import DEFAULT_MAX_OUTPUT_TOKENS, DEFAULT_YIELD_TIME_MS, ToolDefinition
+from codemode_protocol.values import (
+    DEFAULT_MAX_OUTPUT_TOKENS,
+    DEFAULT_YIELD_TIME_MS,
+    NAMESPACE_SEPARATOR,
+    ToolDefinition,
+)
 
 DEFAULT_MAX_CHARACTERS = 24_000
 """How long the description of `exec` may become, about 6000 tokens."""
@@ -38,18 +44,7 @@ A first line like this one is optional, and so is each of its two fields:
 back, `max_output_tokens` how much output comes back.
 
 Globals:
-- `tools.NAME(args)`: calls a tool; a promise of its result. A call that fails rejects with its message, a string. \
-Start calls that do not need each other together: `await Promise.all([...])`.
-- `ALL_TOOLS`: every tool as `{{name, description}}`, the description with the tool's declaration at its end.
-- `text(value)`: writes to the output; what is no primitive value as JSON. You see only what is written.
-- `image(url, detail?)`, `audio(url)`: write an image or a sound, as a `data:` URL; `content(result.content)` \
-writes what an MCP tool returned, `generatedImage(result)` an image and the hint that came with it.
-- `store(key, value)`, `load(key)`: JSON values that later scripts find. Variables end with their script.
-- `notify(value)`: sends text at once, while the script runs. `yield_control()`: hands over the output so far.
-- `exit()`: ends the script at once, successfully.
-- `setTimeout(f, ms)`, `clearTimeout(id)`. `as_settled(promises)`: an async iterator over what promises come to, \
-as they do: `{{index, status: "fulfilled", value}}` or `{{index, status: "rejected", reason}}`; \
-`stream_settled(promises, f)` calls `f` with each.
+{GUIDE}
 The script is over when its last statement is done: await every call whose result or effect matters."""
 
 _RUNNING = """\
@@ -72,7 +67,7 @@ text(found.map((t) => t.description).join("\\n\\n"));
 def exec_description(
     tools: Sequence[ToolDefinition], *, max_characters: int = DEFAULT_MAX_CHARACTERS, wait_name: str = "wait"
 ) -> str:
-    """What a model reads about `exec`.
+    """Return what a model reads about `exec`.
 
     `max_characters` bounds the whole: what does not fit with the declarations of all tools has a line for each tool, or
     else the number of tools in each namespace. What is said about `exec` itself stays, however small the bound.
@@ -94,12 +89,12 @@ def exec_description(
 
 
 def wait_description(*, exec_name: str = "exec") -> str:
-    """What a model reads about `wait`."""
+    """Return what a model reads about `wait`."""
     return _WAIT.format(exec=exec_name)
 
 
 def first_sentence(text: str) -> str:
-    """The first sentence of a description on one line, or as much of it as fits."""
+    """Return the first sentence of a description on one line, or as much of it as fits."""
     line = one_line(text.strip().partition("\n\n")[0])
     found = _SENTENCE.match(line)
     sentence = found[0] if found else line
@@ -133,7 +128,7 @@ def _counted(tools: Sequence[ToolDefinition], room: int) -> list[str]:
 def _namespace(namespace: str | None, count: int) -> str:
     if namespace is None:
         return f"- {_many(count)} in no namespace"
-    return f"- {_many(count)} with names that begin with `{normalize_tool_name(namespace)}__`"
+    return f"- {_many(count)} with names that begin with `{normalize_tool_name(namespace)}{NAMESPACE_SEPARATOR}`"
 
 
 def _length(lines: Sequence[str]) -> int:

@@ -130,7 +130,7 @@ class HostLostError(HostError):
 
 
 def describe_exit_status(status: int) -> str:
-    """A process's exit status as `subprocess` reports it, in words."""
+    """Return a process's exit status as `subprocess` reports it, in words."""
     if status >= 0:
         return f"exit status {status}"
     import signal
@@ -142,14 +142,14 @@ def describe_exit_status(status: int) -> str:
 
 
 def first_cause(error: BaseException) -> BaseException:
-    """The first exception in a group of them, however deep; any other exception as it is."""
+    """Return the first exception in a group of them, however deep; any other exception as it is."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
 
 
 def tool_failure_text(error: BaseException) -> str:
-    """What JavaScript is told about a tool's exception: its kind and text, of a `ToolError` the text alone."""
+    """Return what JavaScript is told about a tool's exception: its kind and text, of a `ToolError` the text alone."""
     error = first_cause(error)
     try:
         text = str(error).encode("utf-8", "replace").decode()  # what has lone surrogates cannot be sent

@@ -3,51 +3,59 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Self
 
 
 class HostExitStatus(IntEnum):
-    """What a host's exit status means. docs/operations.md says what to do about each."""
+    """An exit status of `codemode-host`; docs/operations.md says what to do about each.
 
-    OK = 0
-    """End of input at a frame boundary, or a rejected handshake."""
-    MALFORMED_INPUT = 1
-    """The client broke the protocol."""
-    USAGE = 2
-    """The command line was wrong."""
-    ENGINE_PANIC = 70
-    """A runtime or the zygote died of something that was not asked for."""
-    HOST_FAULT = 71
-    """A task of the host itself failed."""
-    CLIENT_LOST = 74
-    """The client stopped reading."""
-    REFUSED = 78
-    """The host would have had to run without something that it promises."""
-    INTERRUPTED = 130
-    """Ctrl-C."""
+    Attributes:
+        meaning: What has happened, as docs/operations.md says it.
+    """
+
+    meaning: str
+
+    def __new__(cls, value: int, meaning: str) -> Self:
+        """Make a member of its number and its meaning."""
+        member = int.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        return member
+
+    OK = 0, "its input ended, or it refused the handshake"
+    MALFORMED_INPUT = 1, "the client sent something malformed"
+    USAGE = 2, "the command line is wrong"
+    ENGINE_PANIC = 70, "engine panic: a runtime or the zygote died of something nobody asked for"
+    HOST_FAULT = 71, "a task of the host failed"
+    CLIENT_LOST = 74, "the client is lost"
+    REFUSED = 78, "refused to start: something that it promises cannot be had here"
+    INTERRUPTED = 130, "interrupted"
 
 
-_FAILURES = (
-    HostExitStatus.ENGINE_PANIC,
-    HostExitStatus.HOST_FAULT,
-    HostExitStatus.CLIENT_LOST,
-    HostExitStatus.REFUSED,
+FAILURES = frozenset(
+    {
+        HostExitStatus.ENGINE_PANIC,
+        HostExitStatus.HOST_FAULT,
+        HostExitStatus.CLIENT_LOST,
+        HostExitStatus.REFUSED,
+    }
 )
+"""The statuses that come with a block on standard error that says what failed."""
+
+_FAILURE_NAMES = {status.value: status.name.lower() for status in FAILURES}
 
 
-def name_exit_status(status: int) -> str:
-    """Return the name under which a host's end is counted.
+def name_ending(exit_status: int) -> str:
+    """Return the name under which a client counts hosts that ended so: `engine_panic`, `exit_1`, `SIGKILL`.
 
     Args:
-        status: As `subprocess` reports it: negative for the signal that ended the process.
-
-    Returns:
-        A failure's own name, such as `engine_panic`; `SIGKILL` or `signal_99` for a signal; else `exit_3`.
+        exit_status: As `subprocess` reports it: negative for the signal that ended the host.
     """
-    if status < 0:
-        import signal
+    if exit_status >= 0:
+        return _FAILURE_NAMES.get(exit_status, f"exit_{exit_status}")
+    import signal
 
-        try:
-            return signal.Signals(-status).name
-        except ValueError:
-            return f"signal_{-status}"
-    return HostExitStatus(status).name.lower() if status in _FAILURES else f"exit_{status}"
+    try:
+        return signal.Signals(-exit_status).name
+    except ValueError:
+        return f"signal_{-exit_status}"

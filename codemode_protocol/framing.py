@@ -16,8 +16,9 @@ from typing import Literal, Protocol
 import msgspec
 
 from codemode_protocol.errors import MessageTooLargeError, RemoteProtocolError
+from codemode_protocol.limits import MAX_FRAME_BYTES
 
-MAX_PAYLOAD_BYTES = 67_108_864
+MAX_PAYLOAD_BYTES = MAX_FRAME_BYTES
 """The largest payload of a frame: 64 MiB."""
 
 HEADER_BYTES = 4
@@ -38,8 +39,9 @@ _pack_header, _unpack_header = _header.pack_into, _header.unpack_from
 
 
 class FrameTooLargeError(RemoteProtocolError):
-    """The peer announced a payload over the limit. `size` and `limit` are bytes; of a line, `size` is what has come
-    of it.
+    """The peer announced a payload over the limit.
+
+    `size` and `limit` are bytes; of a line, `size` is what has arrived of it.
     """
 
     def __init__(self, size: int, limit: int) -> None:
@@ -176,8 +178,10 @@ class LineDecoder:
 
 
 def encode_frame(message: object, max_payload: int = MAX_PAYLOAD_BYTES) -> bytearray:
-    """One message as a frame, in one buffer. Raises `MessageTooLargeError` when its JSON exceeds `max_payload`
-    bytes.
+    """Return one message as a frame, in one buffer.
+
+    Raises:
+        MessageTooLargeError: Its JSON exceeds `max_payload` bytes.
     """
     frame = bytearray(HEADER_BYTES)
     _encoder.encode_into(message, frame, HEADER_BYTES)

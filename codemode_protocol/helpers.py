@@ -1,50 +1,48 @@
-"""The helpers: what is global in a cell beside the language's own.
+"""What every cell has beside the language's own globals. docs/javascript.md says what each of them does.
 
-Each is declared here once. From this come the prelude's globals and its modules, the TypeScript declarations and the
-words that a prompt completes; the descriptions for models, docs/javascript.md and what a real cell finds are checked
-against it. Read by the zygote at its start, so it imports nothing.
+The TypeScript declarations, the text that models are given and the modules that a script can import are made from it.
+The process that cells are forked from imports it while it starts, so it imports nothing.
 """
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
 
 class Helper:
-    """A global function or variable of a cell. `declaration` is its TypeScript, with its comment."""
+    """One global of a cell.
 
-    __slots__ = ("declaration", "name")
+    Attributes:
+        name: Its name in JavaScript.
+        description: A line about it; empty where it is described with the one before it.
+        declaration: Its declaration in TypeScript, all overloads of it.
+    """
 
-    def __init__(self, name: str, declaration: str) -> None:
+    __slots__ = ("declaration", "description", "name")
+
+    def __init__(self, name: str, description: str, declaration: str) -> None:
         self.name = name
+        self.description = description
         self.declaration = declaration
 
 
-TYPES = """\
-type ImageDetail = "auto" | "low" | "high" | "original";
-
-/** What a promise came to; `index` is its position, or its key in a Map. */
-type Settled<K, V> =
-  | { index: K; status: "fulfilled"; value: V; }
-  | { index: K; status: "rejected"; reason: unknown; };"""
-"""What the declarations refer to."""
-
-ALL_TOOLS = Helper(
-    "ALL_TOOLS",
-    """\
-/** The enabled tools: their names as properties of `tools`, and their descriptions. */
-declare var ALL_TOOLS: { name: string; description: string; }[];""",
-)
-
-HELPERS = (
+HELPERS: Final = (
+    Helper(
+        "ALL_TOOLS",
+        "The enabled tools: their names as properties of `tools`, and their descriptions.",
+        "declare var ALL_TOOLS: { name: string; description: string; }[];",
+    ),
     Helper(
         "text",
-        """\
-/** Adds text to the output: primitives as String(value), anything else as JSON. */
-declare function text(value: unknown): void;""",
+        "Adds text to the output: primitives as String(value), anything else as JSON.",
+        "declare function text(value: unknown): void;",
     ),
     Helper(
         "image",
+        "Adds an image, of a data: URL or an MCP block, to the output.",
         """\
-/** Adds an image, of a data: URL or an MCP block, to the output. */
 declare function image(
   value:
     | string
@@ -55,77 +53,69 @@ declare function image(
     ),
     Helper(
         "audio",
+        "Adds a sound, of a data: URL or an MCP block, to the output.",
         """\
-/** Adds a sound, of a data: URL or an MCP block, to the output. */
 declare function audio(
   value: string | { audio_url: string; } | { type: "audio"; data: string; mimeType?: string; },
 ): void;""",
     ),
     Helper(
         "content",
-        """\
-/** Adds MCP content blocks to the output: content(result.content). */
-declare function content(value: ContentBlock | Iterable<ContentBlock>): void;""",
+        "Adds MCP content blocks to the output: content(result.content).",
+        "declare function content(value: ContentBlock | Iterable<ContentBlock>): void;",
     ),
     Helper(
         "generatedImage",
-        """\
-/** Adds the image to the output, and after it the hint as text. */
-declare function generatedImage(value: { image_url: string; detail?: ImageDetail | null; output_hint?: string; }):
-void;""",
+        "Adds the image to the output, and after it the hint as text.",
+        "declare function generatedImage("
+        "value: { image_url: string; detail?: ImageDetail | null; output_hint?: string; }): void;",
     ),
     Helper(
         "store",
-        """\
-/** Keeps a JSON value for later cells of the session. */
-declare function store(key: string, value: unknown): void;""",
+        "Keeps a JSON value for later cells of the session.",
+        "declare function store(key: string, value: unknown): void;",
     ),
     Helper(
         "load",
-        """\
-/** A fresh copy of a stored value, undefined when there is none. */
-declare function load(key: string): any;""",
+        "A fresh copy of a stored value, undefined when there is none.",
+        "declare function load(key: string): any;",
     ),
     Helper(
         "notify",
-        """\
-/** Sends text to the caller at once. */
-declare function notify(value: unknown): void;""",
+        "Sends text to the caller at once.",
+        "declare function notify(value: unknown): void;",
     ),
     Helper(
         "yield_control",
-        """\
-/** Hands over the output so far; the script goes on. */
-declare function yield_control(): void;""",
+        "Hands over the output so far; the script goes on.",
+        "declare function yield_control(): void;",
     ),
     Helper(
         "exit",
-        """\
-/** Ends the cell successfully, at once. */
-declare function exit(): never;""",
+        "Ends the cell successfully, at once.",
+        "declare function exit(): never;",
     ),
     Helper(
         "setTimeout",
-        """\
-/** Calls back after so many milliseconds. A pending timer does not keep the cell alive. */
-declare function setTimeout(callback: () => void, delay?: number): number;""",
+        "Calls back after so many milliseconds. A pending timer does not keep the cell alive.",
+        "declare function setTimeout(callback: () => void, delay?: number): number;",
     ),
     Helper(
         "clearTimeout",
-        """\
-declare function clearTimeout(id?: number | null): void;""",
+        "",
+        "declare function clearTimeout(id?: number | null): void;",
     ),
     Helper(
         "as_settled",
+        "What the promises come to, in the order in which they settle.",
         """\
-/** What the promises come to, in the order in which they settle. */
 declare function as_settled<K, V>(promises: Map<K, V>): AsyncGenerator<Settled<K, Awaited<V>>, void, void>;
 declare function as_settled<V>(promises: Iterable<V>): AsyncGenerator<Settled<number, Awaited<V>>, void, void>;""",
     ),
     Helper(
         "stream_settled",
+        "Calls back with each of these results, one after the other, and awaits what that returns.",
         """\
-/** Calls back with each of these results, one after the other, and awaits what that returns. */
 declare function stream_settled<K, V>(
   promises: Map<K, V>,
   callback: (result: Settled<K, Awaited<V>>) => unknown,
@@ -136,20 +126,24 @@ declare function stream_settled<V>(
 ): Promise<void>;""",
     ),
 )
-"""In the order in which they are explained."""
 
-HELPER_NAMES = tuple(helper.name for helper in HELPERS)
-NAMES = ("tools", "ALL_TOOLS", *HELPER_NAMES)
-MODULES = {"@openai/code_mode": NAMES, "tools.js": ("tools", "ALL_TOOLS")}
-"""The modules that a script can import, and what each exports."""
+NAMES: Final = ("tools", *(helper.name for helper in HELPERS))
+"""What is global in a cell beside the language's own: the enabled tools, and the helpers."""
 
+MODULES: Final = {"@openai/code_mode": NAMES, "tools.js": ("tools", "ALL_TOOLS")}
+"""The modules that a script can import, and the globals that each exports."""
 
-def declarations() -> str:
-    """Return the TypeScript declarations of all helpers; those of the tools are made for each cell."""
-    declared = [TYPES, ALL_TOOLS.declaration]
-    for helper in HELPERS:
-        if helper.declaration.startswith("/**"):
-            declared.append(helper.declaration)
-        else:  # it shares the comment of the one before it
-            declared[-1] += "\n" + helper.declaration
-    return "\n\n".join(declared)
+GUIDE: Final = """\
+- `tools.NAME(args)`: calls a tool; a promise of its result. A call that fails rejects with its message, a string. \
+Start calls that do not need each other together: `await Promise.all([...])`.
+- `ALL_TOOLS`: every tool as `{name, description}`, the description with the tool's declaration at its end.
+- `text(value)`: writes to the output; what is no primitive value as JSON. You see only what is written.
+- `image(url, detail?)`, `audio(url)`: write an image or a sound, as a `data:` URL; `content(result.content)` \
+writes what an MCP tool returned, `generatedImage(result)` an image and the hint that came with it.
+- `store(key, value)`, `load(key)`: JSON values that later scripts find. Variables end with their script.
+- `notify(value)`: sends text at once, while the script runs. `yield_control()`: hands over the output so far.
+- `exit()`: ends the script at once, successfully.
+- `setTimeout(f, ms)`, `clearTimeout(id)`. `as_settled(promises)`: an async iterator over what promises come to, \
+as they do: `{index, status: "fulfilled", value}` or `{index, status: "rejected", reason}`; \
+`stream_settled(promises, f)` calls `f` with each."""
+"""The globals as models are told of them, a line for each group of them."""

@@ -56,8 +56,13 @@ class IdSet:
         return index >= 0 and number < self._ends[index]
 
     def add(self, number: int) -> bool:
-        """Mark `number` as used. False when it was already; raises `ScatteredIdsError` at the limit, changing
-        nothing.
+        """Mark `number` as used.
+
+        Returns:
+            False when it was used already.
+
+        Raises:
+            ScatteredIdsError: As many intervals are kept as may be. Nothing changed.
         """
         starts, ends = self._starts, self._ends
         if ends and number == ends[-1]:  # the next in order: by far the most frequent
@@ -122,8 +127,9 @@ class NameSet:
         return True
 
     def has_room_for(self, name: str) -> bool:
-        """Whether `add` would take this unused name: a full set takes only what comes right before or after a used
-        one.
+        """Return whether `add` would take this unused name.
+
+        A full set takes only what comes right before or after a used one.
         """
         prefix, number = _split_name(name)
         series = self._series.get(prefix)
@@ -135,7 +141,7 @@ class NameSet:
 
 
 def _split_name(name: str) -> tuple[str | bytes, int]:
-    """A name as prefix and trailing number; -1 where it has none that can be written in one way only."""
+    """Return a name as prefix and trailing number; -1 where it has none that can be written in one way only."""
     prefix = name.rstrip("0123456789")
     digits = name[len(prefix) :]
     if not digits or len(digits) > _MAX_SUFFIX_DIGITS or (digits[0] == "0" and len(digits) > 1):
@@ -148,7 +154,7 @@ def _split_name(name: str) -> tuple[str | bytes, int]:
 
 
 def parse_cell_id(cell_id: str) -> int | None:
-    """The number of a cell id as a host hands them out ("1", "2", …), None for any other text."""
+    """Return the number of a cell id as a host hands them out ("1", "2", …), None for any other text."""
     if not cell_id.isascii() or not cell_id.isdigit() or cell_id[0] == "0" or len(cell_id) > 16:
         return None
     number = int(cell_id)
@@ -162,7 +168,11 @@ class CellIds:
         self._next = start
 
     def allocate(self) -> str:
-        """The next id. Raises `CellIdsExhaustedError` once the last one was given."""
+        """Return the next id.
+
+        Raises:
+            CellIdsExhaustedError: The last one was given already.
+        """
         if self._next > MAX_CELL_ID:
             raise CellIdsExhaustedError(
                 f"no cell id left after {MAX_CELL_ID}: cell ids are never reused, open a new session"

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 
+MAX_FRAME_BYTES = 64 * MIB
+"""The payload of a frame, which is the protocol's own limit."""
+
 
 class Limits(NamedTuple):
     """The limits of one host that can be set. `FLAGS` has how, docs/limits.md what happens at each."""

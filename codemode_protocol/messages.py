@@ -261,6 +261,6 @@ host_message_decoder: msgspec.json.Decoder[HostMessage] = msgspec.json.Decoder(H
 
 
 def tag_of(message: object) -> str:
-    """What a message is called on the wire."""
+    """Return what a message is called on the wire."""
     config: msgspec.structs.StructConfig = message.__struct_config__  # type: ignore[attr-defined]
     return str(config.tag)

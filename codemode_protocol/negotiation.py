@@ -26,7 +26,7 @@ def negotiate(
     versions: Set[int] = SUPPORTED_VERSIONS,
     capabilities: Set[str] = frozenset(),
 ) -> Ready | Rejected:
-    """The host's answer: the highest common version, and the asked capabilities that it has, in alphabetical order.
+    """Return the host's answer: the highest common version, and the asked capabilities that it has, sorted by name.
 
     Versions are judged before capabilities; of several missing capabilities the alphabetically first is named.
     """
@@ -41,7 +41,11 @@ def negotiate(
 
 
 def check_ready(hello: Hello, ready: Ready) -> None:
-    """What a client may expect of the answer to its hello. Raises `RemoteProtocolError` when the host breaks it."""
+    """Check the host's answer to a hello.
+
+    Raises:
+        RemoteProtocolError: The answer breaks what a client may expect.
+    """
     if ready.selected_version not in hello.supported_versions:
         raise RemoteProtocolError(
             f"connection/ready selects version {ready.selected_version}, but the offer was {hello.supported_versions}"

@@ -1,4 +1,4 @@
-"""Recordings of a conversation: both directions, timed, bytes exact; and how to read one.
+r"""Recordings of a conversation: both directions, timed, bytes exact; and how to read one.
 
 A recording is a header and then one record for each piece of bytes, in the order in which the recording side read
 or wrote it, cut as it was read or written. All numbers are little-endian.
@@ -62,8 +62,9 @@ class Direction(Enum):
 
 
 class Record(msgspec.Struct, frozen=True):
-    """A piece of one direction's bytes; empty at its end. `elapsed_ns` is nanoseconds since the start of the
-    recording.
+    """A piece of one direction's bytes; empty at its end.
+
+    `elapsed_ns` is nanoseconds since the start of the recording.
     """
 
     direction: Direction
@@ -72,8 +73,9 @@ class Record(msgspec.Struct, frozen=True):
 
 
 class Recording(msgspec.Struct, frozen=True):
-    """A whole recording. `started_ns` is nanoseconds since 1970; `truncated` says that its last record is
-    incomplete.
+    """A whole recording.
+
+    `started_ns` is nanoseconds since 1970; `truncated` says that its last record is incomplete.
     """
 
     framing: Framing
@@ -83,7 +85,7 @@ class Recording(msgspec.Struct, frozen=True):
 
 
 def encode_header(framing: Framing, started_ns: int) -> bytes:
-    """The first bytes of a recording."""
+    """Return the first bytes of a recording."""
     return MAGIC + _HEADER.pack(_FRAMINGS.index(framing), started_ns)
 
 
@@ -142,7 +144,7 @@ class _Listener:
 
 
 def replay(recording: Recording) -> Iterator[Entry]:
-    """The messages of a recording, in order, checked as the host's end of a connection checks them."""
+    """Return the messages of a recording, in order, checked as the host's end of a connection checks them."""
     listeners = {direction: _Listener(recording.framing, direction) for direction in Direction}
     witness = _Witness()
     for record in recording.records:
@@ -221,8 +223,11 @@ class _Witness:
 
 
 def transcript(recording: Recording, width: int | None = DEFAULT_WIDTH) -> Iterator[str]:
-    """A recording as lines for a person: time in seconds, direction, message, note, JSON (cut at `width`, None:
-    whole).
+    """Return a recording as lines for a person: time in seconds, direction, message, note, JSON.
+
+    Args:
+        recording: What was recorded.
+        width: How many characters of a line are shown; None for all of them.
     """
     started = datetime.datetime.fromtimestamp(recording.started_ns / 1e9, datetime.UTC)
     yield f"recorded {started.isoformat(timespec='milliseconds')}, {len(recording.records)} pieces"
@@ -243,7 +248,7 @@ def transcript(recording: Recording, width: int | None = DEFAULT_WIDTH) -> Itera
 
 
 def _printable(text: str) -> str:
-    """A recording is not trusted: nothing in it reaches a terminal as a control sequence."""
+    """Return a text without control characters: a recording is not trusted to write to a terminal."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -25,11 +25,11 @@ class Delegate(Protocol):
         ...
 
     async def notify(self, call_id: str, cell_id: str, text: str) -> None:
-        """A cell sent `text`; `call_id` is the `tool_call_id` of the execute that started it."""
+        """Take a text that a cell sent. `call_id` is the `tool_call_id` of the execute that started the cell."""
         ...
 
     def cell_closed(self, cell_id: str) -> None:
-        """A cell is over and all its calls have ended. Reported exactly once for each cell."""
+        """Take note that a cell is over and all its calls have ended. Called exactly once for each cell."""
         ...
 
 

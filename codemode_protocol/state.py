@@ -350,7 +350,7 @@ _R, _RE = RequestState, RequestEvent
 
 
 def _request(role: Role, success: RequestEvent) -> RequestTable:
-    """A request that has one answer."""
+    """Return the table of a request that has one answer."""
     table: dict[RequestState, dict[RequestEvent, RequestState]] = {
         _R.NEW: {_RE.REQUEST: _R.PENDING},
         _R.PENDING: {success: _R.ANSWERED, _RE.FAILED: _R.ANSWERED, _RE.CANCEL: _R.CANCELLED},
@@ -365,7 +365,7 @@ def _request(role: Role, success: RequestEvent) -> RequestTable:
 
 
 def _execute(role: Role) -> RequestTable:
-    """An execute has two answers: that its cell has started, and the cell's initial response."""
+    """Return the table of an execute, which has two answers: its cell has started, and the initial response."""
     table: dict[RequestState, dict[RequestEvent, RequestState]] = {
         _R.NEW: {_RE.REQUEST: _R.PENDING},
         _R.PENDING: {_RE.EXECUTION_STARTED: _R.STARTED, _RE.FAILED: _R.ANSWERED, _RE.CANCEL: _R.CANCELLED},

@@ -43,7 +43,7 @@ class JavaScriptTool(msgspec.Struct, frozen=True):
 
 
 def normalize_tool_name(name: str) -> str:
-    """The identifier by which JavaScript calls a tool, by the reference host's rule.
+    """Return the identifier by which JavaScript calls a tool, by the reference host's rule.
 
     Each code point that cannot stand in its place becomes `_`: the first must be an ASCII letter, `_` or `$`, the
     others may be ASCII digits too. The empty name is `_`. Reserved words stay as they are: they are only used as
@@ -55,7 +55,7 @@ def normalize_tool_name(name: str) -> str:
 
 
 def visible_tools(tools: Sequence[ToolDefinition]) -> list[JavaScriptTool]:
-    """The tools as JavaScript sees them, in the order given. Raises `ToolNameConflictError`.
+    """Return the tools as JavaScript sees them, in the order given. Raises `ToolNameConflictError`.
 
     (The reference host lets the last of several win, which calls a tool that nobody meant.)
     """

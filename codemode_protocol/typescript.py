@@ -10,7 +10,12 @@ import msgspec
 from msgspec import Raw
 
 from codemode_protocol.tools import normalize_tool_name
-from codemode_protocol.typescript_globals import CALL_TOOL_RESULT, CONTENT_BLOCK, GLOBALS, MODULES
+from codemode_protocol.typescript_globals import (
+    CALL_TOOL_RESULT,
+    CONTENT_BLOCK,
+    GLOBAL_DECLARATIONS,
+    MODULE_DECLARATIONS,
+)
 from codemode_protocol.typescript_schemas import schema_type
 from codemode_protocol.typescript_text import doc_comment, indented
 from codemode_protocol.values import ToolDefinition, ToolKind
@@ -31,7 +36,7 @@ MCP_TYPES = f"{CONTENT_BLOCK}\n\n{CALL_TOOL_RESULT}"
 
 
 def call_tool_result_schema(structured: object = None) -> dict[str, Any]:
-    """The schema of what a script gets from an MCP server's tool, whose own output schema is `structured`, or None.
+    """Return the schema of what a script gets from an MCP server's tool, whose own output schema is `structured`.
 
     A definition with this as its `output_schema` is declared as returning `CallToolResult<T>`. A `$ref` inside
     `structured` starts at `structured` itself.
@@ -50,7 +55,7 @@ def call_tool_result_schema(structured: object = None) -> dict[str, Any]:
 
 
 def tool_signature(tool: ToolDefinition) -> str:
-    """A tool as a method: `weather(args: { city: string; }): Promise<{ celsius: number; }>;`. Never raises."""
+    """Return a tool as a method: `weather(args: { city: string; }): Promise<{ celsius: number; }>;`. Never raises."""
     name = normalize_tool_name(tool.name)
     if name == "new":
         name = '"new"'  # which would be a constructor without the quotes
@@ -66,7 +71,7 @@ def tool_declaration(tool: ToolDefinition) -> str:
 
 
 def with_declarations(tools: Sequence[ToolDefinition]) -> list[ToolDefinition]:
-    """The tools, each with its signature at the end of its description: what a script then finds in `ALL_TOOLS`."""
+    """Return the tools, each with its signature at the end of its description, as scripts find them in `ALL_TOOLS`."""
     described = []
     for tool in tools:
         signature = tool_signature(tool)
@@ -81,14 +86,17 @@ def uses_mcp_types(tools: Sequence[ToolDefinition]) -> bool:
 
 
 def declarations(tools: Sequence[ToolDefinition]) -> str:
-    """A `.d.ts` for scripts that run in a cell with these tools: its globals, `tools`, and the modules it can import.
+    """Return a `.d.ts` for scripts of a cell with these tools: its globals, `tools`, and the modules it can import.
 
     It is meant for a compiler without the types of a browser or of Node (`--lib esnext`).
     """
     members = "\n\n".join(tool_declaration(tool) for tool in tools)
     body = f"{{\n{indented(members)}\n}}" if members else "{}"
     comment = doc_comment("The enabled tools. A call that fails rejects with its message, a string.")
-    return "\n\n".join([MCP_TYPES, GLOBALS, f"{comment}\ndeclare var tools: {body};", MODULES]) + "\n"
+    return (
+        "\n\n".join([MCP_TYPES, GLOBAL_DECLARATIONS, f"{comment}\ndeclare var tools: {body};", MODULE_DECLARATIONS])
+        + "\n"
+    )
 
 
 def _parameter(tool: ToolDefinition) -> str:
@@ -130,7 +138,7 @@ def _is_call_tool_result(schema: Any) -> bool:
 
 
 def _decoded(schema: Raw) -> Any:
-    """The schema as Python values; None for what is no JSON."""
+    """Return the schema as Python values; None for what is no JSON."""
     try:
         return json.loads(bytes(schema))  # which takes halves of characters, as JavaScript does, and msgspec does not
     except (ValueError, RecursionError):

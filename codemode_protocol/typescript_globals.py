@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from codemode_protocol import helpers
-from codemode_protocol.helpers import declarations
+from codemode_protocol.helpers import HELPERS, Helper
 
 CONTENT_BLOCK = """\
 /** A piece of what a tool of an MCP server returns. */
@@ -28,13 +28,26 @@ type CallToolResult<T = unknown> = {
   isError?: boolean;
 };"""
 
-GLOBALS = declarations()
+_TYPES = """\
+type ImageDetail = "auto" | "low" | "high" | "original";
+
+/** What a promise came to; `index` is its position, or its key in a Map. */
+type Settled<K, V> =
+  | { index: K; status: "fulfilled"; value: V; }
+  | { index: K; status: "rejected"; reason: unknown; };"""
+
+
+def _declared(helper: Helper) -> str:
+    return f"\n\n/** {helper.description} */\n{helper.declaration}" if helper.description else f"\n{helper.declaration}"
+
+
+GLOBAL_DECLARATIONS = _TYPES + "".join(map(_declared, HELPERS))
 
 
 def module_declaration(name: str, exports: Sequence[str]) -> str:
-    """A module that exports these globals."""
+    """Return a module that exports these globals."""
     lines = "\n".join(f"  export const {export}: typeof globalThis.{export};" for export in exports)
     return f'declare module "{name}" {{\n{lines}\n}}'
 
 
-MODULES = "\n\n".join(module_declaration(name, exports) for name, exports in helpers.MODULES.items())
+MODULE_DECLARATIONS = "\n\n".join(module_declaration(name, exports) for name, exports in helpers.MODULES.items())

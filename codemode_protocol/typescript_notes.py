@@ -17,7 +17,7 @@ _LONGEST_PATTERN = 120
 
 
 def notes_of(schema: Mapping[str, object]) -> tuple[str, ...]:
-    """The notes in a fixed order. Keywords of a wrong type give none."""
+    """Return the notes in a fixed order. Keywords of a wrong type give none."""
     return tuple(_notes(schema))
 
 

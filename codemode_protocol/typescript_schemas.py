@@ -81,7 +81,7 @@ _ANY_OBJECT = _Type("Record<string, unknown>")
 
 
 def schema_type(schema: object) -> str:
-    """A decoded JSON Schema as one TypeScript type, perhaps of several lines. Never raises."""
+    """Return a decoded JSON Schema as one TypeScript type, perhaps of several lines. Never raises."""
     return _Translation(schema).type(schema, 0).inline
 
 
@@ -231,7 +231,7 @@ class _Translation:
         return _Type(_braced(members))
 
     def _rest(self, schema: dict[Any, Any], depth: int) -> tuple[_Type | None, tuple[str, ...]]:
-        """The type of the properties without a name, if the schema speaks of them; and notes on their names."""
+        """Return the type of the properties without a name, if the schema speaks of them; and notes on their names."""
         notes = []
         values = []
         for pattern, value in _dict(schema, "patternProperties").items():
@@ -351,7 +351,7 @@ def _named_types(schema: dict[Any, Any]) -> list[str]:
 
 
 def _meant_types(schema: dict[Any, Any]) -> list[str]:
-    """What a schema without a type is about, by the keywords that it has."""
+    """Return what a schema without a type is about, by the keywords that it has."""
     meant = [("object", _OBJECT_KEYWORDS), ("array", _ARRAY_KEYWORDS)]
     return [name for name, keywords in meant if any(key in schema for key in keywords)]
 
@@ -364,7 +364,7 @@ def _is_of(value: object, name: str) -> bool:
 
 
 def _kind(value: object) -> str:
-    """The widest type of a JSON value; `unknown` for what is none."""
+    """Return the widest type of a JSON value; `unknown` for what is none."""
     match value:
         case None:
             return "null"

@@ -21,7 +21,7 @@ _LARGEST_EXACT = 2**53
 
 
 def string_literal(text: str) -> str:
-    """The text in double quotes, on one line; what a reader could not see there, as an escape."""
+    """Return the text in double quotes, on one line; what a reader could not see there, as an escape."""
     literal = json.dumps(text, ensure_ascii=False)
     return literal if literal.isprintable() else "".join(map(_visible, literal))
 
@@ -34,19 +34,19 @@ def _visible(character: str) -> str:
 
 
 def property_name(name: str) -> str:
-    """The name as it stands when it is an identifier, else as a string literal."""
+    """Return the name as it stands when it is an identifier, else as a string literal."""
     return name if _IDENTIFIER.fullmatch(name) else string_literal(name)
 
 
 def number_literal(value: float) -> str:
-    """A literal, or `number` for what has none that is exact: infinities, NaN and very large integers."""
+    """Return a literal, or `number` for what has none that is exact: infinities, NaN and very large integers."""
     if not -_LARGEST_EXACT <= value <= _LARGEST_EXACT:
         return "number"
     return repr(int(value) if value == int(value) else value)
 
 
 def snippet(value: object) -> str | None:
-    """A value as short JSON for a comment; None when it is no JSON, or too long to help."""
+    """Return a value as short JSON for a comment; None when it is no JSON, or too long to help."""
     try:
         text = json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError):
@@ -55,7 +55,7 @@ def snippet(value: object) -> str | None:
 
 
 def one_line(text: str) -> str:
-    """The text with every run of white space and line breaks as one blank."""
+    """Return the text with every run of white space and line breaks as one blank."""
     return " ".join(_CONTROLS.sub(" ", text).split())
 
 
@@ -73,7 +73,7 @@ def doc_comment(text: str) -> str:
 
 
 def indented(text: str) -> str:
-    """The text, each line that is not empty one step further in."""
+    """Return the text, each line that is not empty one step further in."""
     return _LINE_START.sub(INDENT, text)
 
 

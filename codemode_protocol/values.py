@@ -29,6 +29,10 @@ MAX_OUTPUT_TOKENS = 2**31 - 1
 """The largest `max_output_tokens` that the wire carries."""
 
 
+NAMESPACE_SEPARATOR = "__"
+"""Stands between a tool's namespace and its name where both are written as one."""
+
+
 class ToolKind(Enum):
     """How a tool takes its input: a JSON object by its schema, or free text."""
 
@@ -285,8 +289,9 @@ class WaitRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ToolInvocation(Struct, frozen=True, forbid_unknown_fields=True):
-    """A nested tool call: who calls, which call it is within its cell (`tool-1`, `tool-2`, …), which tool, with
-    what.
+    """A nested tool call: who calls, which tool, and with what.
+
+    `runtime_tool_call_id` says which call it is within its cell: `tool-1`, `tool-2`, …
     """
 
     cell_id: str

@@ -26,6 +26,8 @@ import trio
 import trio.abc
 import trio.testing
 
+from tests import seed
+
 TESTS = Path(__file__).resolve().parent
 TIME_LIMIT_SECONDS = 60.0
 LOOPS = ("asyncio", "trio")
@@ -37,7 +39,7 @@ WATCHED = frozenset({"client", "e2e", "host", "interop"})
 GRACE_SECONDS = 2.0
 POLL_SECONDS = 0.005
 
-hypothesis.settings.register_profile("default", deadline=None, derandomize="CI" in os.environ, print_blob=True)
+hypothesis.settings.register_profile("default", deadline=None, derandomize=False, print_blob=True)
 hypothesis.settings.register_profile(
     "fuzz",
     deadline=None,
@@ -57,10 +59,19 @@ def runtime_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         yield
 
 
-def pytest_configure() -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    # The seed of the run, unless `--hypothesis-seed` gives Hypothesis another.
+    if config.option.hypothesis_seed is None:
+        config.option.hypothesis_seed = str(seed.SEED)
     # A run in the background of a shell without job control has Ctrl-C ignored, and so would every child that a test
     # starts. A handler of Python's own is not handed on: children have the usual one.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_report_header() -> str:
+    """Return the setting that makes the same random choices again."""
+    return f"{seed.VARIABLE}={seed.SEED}"
 
 
 # Async tests

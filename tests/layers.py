@@ -1,4 +1,7 @@
-"""Which module of a package imports which: circles, and folders that are layers. Late imports and those for types count."""
+"""Which module of a package imports which: circles, and folders that are layers.
+
+Imports for types, and imports within functions, count.
+"""
 
 from __future__ import annotations
 

@@ -15,7 +15,15 @@ REFERENCE = "\n".join(path.read_text() for path in sorted((DOCS / "reference").g
 # Packages and modules whose `__all__` is what callers import.
 EXPORTING = ["codemode_client", "codemode_client.blocking", "codemode_client.mcp"]
 # Modules that other modules of the protocol are made of; what callers need of them, others hand on.
-INSIDE = {"conversation", "ids", "places", "typescript_globals", "typescript_notes", "typescript_schemas"}
+INSIDE = {
+    "conversation",
+    "default_memory",
+    "ids",
+    "control_sockets",
+    "typescript_globals",
+    "typescript_notes",
+    "typescript_schemas",
+}
 INSIDE |= {"typescript_text"}
 
 

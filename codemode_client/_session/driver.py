@@ -20,7 +20,7 @@ from codemode_client._observability import events
 from codemode_client._process.child import Child
 from codemode_client._session.options import ProviderOptions
 from codemode_protocol.errors import HostError, HostLostError, HostStartError, ProviderClosedError
-from codemode_protocol.exit_status import name_exit_status
+from codemode_protocol.exit_status import name_ending
 
 if TYPE_CHECKING:
     from codemode_client._session.cells import Outlet
@@ -291,7 +291,7 @@ class Driver:
             elif self._way is not None:
                 way = self._way
             else:
-                way = "stopped" if child.exit_status is None else name_exit_status(child.exit_status)
+                way = "stopped" if child.exit_status is None else name_ending(child.exit_status)
             self.tally.host_ended(way)
             events.host_ended(child.pid, self._cause, child.exit_status, child.stderr_tail)
         elif self._start_error is not None:

@@ -33,7 +33,7 @@ from codemode_protocol.control import (
     encode,
     request_decoder,
 )
-from codemode_protocol.places import stat_fields
+from codemode_protocol.control_sockets import stat_fields
 
 if TYPE_CHECKING:
     from codemode_host.serving.host import Host

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from codemode_protocol.places import socket_directories, socket_name, start_time
+from codemode_protocol.control_sockets import socket_directories, socket_name, start_time
 
 if TYPE_CHECKING:
     from codemode_host.serving.host import Host

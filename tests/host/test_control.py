@@ -29,6 +29,7 @@ from codemode_client.hosts import (
 )
 from codemode_host.control.socket import ControlError, open_private_directory
 from codemode_protocol.control import CellReport, ListCells, encode
+from codemode_protocol.control_sockets import socket_name, start_time
 from codemode_protocol.messages import (
     CellClosed,
     DelegateCancel,
@@ -38,7 +39,6 @@ from codemode_protocol.messages import (
     Terminate,
     Wait,
 )
-from codemode_protocol.places import socket_name, start_time
 from codemode_protocol.values import Terminated, WaitRequest
 from tests.host.program import Program, program, running, texts, until
 

@@ -46,6 +46,18 @@ async def test_it_is_a_session_provider() -> None:
         assert isinstance(outcome, MissingCell)
 
 
+async def test_a_session_of_a_block_is_shut_down_at_its_end_and_its_name_is_taken_until_then() -> None:
+    async with InProcessSessionProvider() as provider:
+        async with provider.session(Recorder(), "mine") as session:
+            assert session.id == "mine"
+            with pytest.raises(RequestFailedError, match="already open"):
+                await provider.open_session(Recorder(), "mine")
+        with pytest.raises(SessionClosedError, match="session mine is shut down"):
+            await run(session, "text(1)")
+        with pytest.raises(ValueError, match="blank"):
+            await provider.open_session(Recorder(), " ")
+
+
 async def test_cells_run_call_store_notify_and_close() -> None:
     recorder = Recorder()
     async with InProcessSessionProvider() as provider:

@@ -21,7 +21,7 @@ from codemode_protocol.control import (
     encode,
     request_decoder,
 )
-from codemode_protocol.places import parse_socket_name, socket_directories, socket_name, start_time
+from codemode_protocol.control_sockets import parse_socket_name, socket_directories, socket_name, start_time
 
 CELL = CellReport(
     session_id="s",

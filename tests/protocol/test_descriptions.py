@@ -23,7 +23,7 @@ from tests.protocol.strategies import tools as any_tools
 
 def tool(name: str, description: str = "Does it. And more.", namespace: str | None = None) -> ToolDefinition:
     schema = Raw(b'{"type":"object","properties":{"a":{"type":"string"}},"required":["a"]}')
-    whole = f"{namespace}__{name}" if namespace else name
+    whole = ToolName(name, namespace).qualified
     return ToolDefinition(whole, ToolName(name, namespace), description, ToolKind.FUNCTION, schema)
 
 

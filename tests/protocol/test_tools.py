@@ -73,3 +73,8 @@ def test_two_tools_with_one_identifier_are_an_error_that_names_both() -> None:
 def test_one_tool_twice_is_an_error() -> None:
     with pytest.raises(ToolNameConflictError, match="`a` is enabled twice"):
         visible_tools([tool("a"), tool("a")])
+
+
+def test_a_qualified_name_has_its_namespace_before_it() -> None:
+    assert ToolName("read", "files").qualified == "files__read"
+    assert ToolName("read").qualified == "read"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from codemode_host.runtimes import link
-from codemode_protocol.helpers import HELPER_NAMES
+from codemode_protocol.helpers import NAMES
 
 FILE_NAME = "exec_main.mjs"
 """What a script's own frames are known by."""
@@ -34,7 +34,7 @@ _CONSTANTS = {
 def prelude_source() -> str:
     """Return the prelude: an expression whose value is a function of `emit`, JavaScript's only way out."""
     numbers = ", ".join(f"{name} = {value}" for name, value in _CONSTANTS.items())
-    names = f'FILE = "{FILE_NAME}", HELPER_NAMES = " {" ".join(HELPER_NAMES)} "'
+    names = f'FILE = "{FILE_NAME}", GLOBAL_NAMES = " {" ".join(NAMES)} "'
     body = "\n".join(_read(f"{fragment}.js") for fragment in FRAGMENTS)
     return f'(emit) => {{\n"use strict";\nconst {numbers}, {names};\n{body}}}\n'
 

@@ -31,10 +31,10 @@ define(
 define(G, "tools", undefined, true); // these two come first when a script lists its globals
 define(G, "ALL_TOOLS", undefined, true);
 const names = ownKeys(helpers);
-let expected = 0;
-for (let i = 1; i < HELPER_NAMES.length; i++) if (HELPER_NAMES[i] === " ") expected++;
-if (names.length !== expected) throw "the prelude has other helpers than codemode_protocol.helpers";
+let declared = -1; // one space more than there are names
+for (let i = 0; i < GLOBAL_NAMES.length; i++) if (GLOBAL_NAMES[i] === " ") declared++;
+if (names.length + 2 !== declared) throw "the prelude has other helpers than codemode_protocol.helpers";
 for (let i = 0; i < names.length; i++) {
-  if (indexOf(HELPER_NAMES, " " + names[i] + " ") < 0) throw "codemode_protocol.helpers does not have " + names[i];
+  if (indexOf(GLOBAL_NAMES, " " + names[i] + " ") < 0) throw "codemode_protocol.helpers does not have " + names[i];
   define(G, names[i], hide(helpers[names[i]]), true);
 }

@@ -27,12 +27,12 @@ def socket_directories(environment: Mapping[str, str], uid: int) -> list[str]:
 
 
 def socket_name(pid: int, started: int) -> str:
-    """The name of a host's socket. No two processes of a machine have the same, not even one after the other."""
+    """Return the name of a host's socket. No two processes of a machine have the same, not even one after the other."""
     return f"{pid}-{started}{_SUFFIX}"
 
 
 def parse_socket_name(name: str) -> tuple[int, int] | None:
-    """The process that a socket's name is about, and when it started; None for any other file."""
+    """Return the process that a socket's name is about, and when it started; None for any other file."""
     pid, _, started = name.removesuffix(_SUFFIX).partition("-")
     if name.endswith(_SUFFIX) and name.isascii() and len(name) <= 64 and pid.isdigit() and started.isdigit():
         return int(pid), int(started)
@@ -40,7 +40,7 @@ def parse_socket_name(name: str) -> tuple[int, int] | None:
 
 
 def stat_fields(stat: bytes) -> list[bytes]:
-    """The fields of `/proc/PID/stat` from the third on, the state; the second may hold anything."""
+    """Return the fields of `/proc/PID/stat` from the third on, the state; the second may hold anything."""
     return stat.rpartition(b")")[2].split()
 
 
