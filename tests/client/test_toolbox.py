@@ -297,3 +297,55 @@ async def test_a_cell_that_ends_does_not_wait_for_the_thread_of_a_plain_function
         assert not release.is_set()
     finally:
         release.set()
+
+
+# Tools from JSON Schemas
+
+KEY_SCHEMA = {"type": "object", "properties": {"key": {"type": "string"}}, "required": ["key"]}
+
+
+@pytest.mark.parametrize("kind", ["plain", "async"])
+async def test_a_tool_from_a_schema_takes_the_decoded_arguments(kind: str) -> None:
+    def plain(arguments: dict[str, Any]) -> object:
+        return {"got": arguments}
+
+    async def asynchronous(arguments: dict[str, Any]) -> object:
+        return {"got": arguments}
+
+    toolbox = Toolbox(namespace="kv")
+    call = plain if kind == "plain" else asynchronous
+    toolbox.add(
+        name="look", description="Look up.", input_schema=KEY_SCHEMA, output_schema={"type": "object"}, call=call
+    )
+    (definition,) = toolbox.definitions
+    assert (definition.name, definition.description) == ("kv__look", "Look up.")
+    assert msgspec.json.decode(definition.input_schema) == KEY_SCHEMA
+    assert msgspec.json.decode(definition.output_schema) == {"type": "object"}
+    tool_name = definition.tool_name
+    for given, got in ((b'{"key": "a"}', {"key": "a"}), (b"null", {})):
+        answer = await toolbox.invoke_tool(ToolInvocation("1", "tool-1", tool_name, ToolKind.FUNCTION, Raw(given)))
+        assert msgspec.json.decode(answer) == {"got": got}
+    with pytest.raises(ToolError, match="kv__look takes one object"):
+        await toolbox.invoke_tool(ToolInvocation("1", "tool-1", tool_name, ToolKind.FUNCTION, Raw(b"[1]")))
+
+
+async def test_a_tool_from_a_schema_whose_result_is_not_json_says_whose_fault_that_is() -> None:
+    toolbox = Toolbox()
+    toolbox.add(name="bad", input_schema=KEY_SCHEMA, call=lambda _: object())
+    name = toolbox.definitions[0].tool_name
+    with pytest.raises(ToolError, match="a fault of the tool"):
+        await toolbox.invoke_tool(ToolInvocation("1", "tool-1", name, ToolKind.FUNCTION, Raw(b"{}")))
+
+
+def test_parameters_of_add_that_do_not_belong_together_are_refused() -> None:
+    toolbox: Any = Toolbox()
+    for wrong in (
+        {"name": "x"},
+        {"input_schema": KEY_SCHEMA, "call": print},
+        {"function": print, "input_schema": KEY_SCHEMA},
+        {"name": "x", "input_schema": KEY_SCHEMA, "call": print, "freeform": True},
+    ):
+        with pytest.raises(TypeError, match="add takes a function, or else name, input_schema and call"):
+            toolbox.add(**wrong)
+    with pytest.raises(ValueError, match="cannot be written as JSON"):
+        toolbox.add(name="x", input_schema={"a": object()}, call=print)
