@@ -29,7 +29,10 @@ def test_the_page_on_counters_names_each_failure_with_its_status() -> None:
 
 @pytest.mark.parametrize(
     ("status", "name"),
-    [(70, "engine_panic"), (71, "host_fault"), (74, "client_lost"), (78, "refused"), (0, "exit_0"), (130, "exit_130")],
+    [
+        *((70, "engine_panic"), (71, "host_fault"), (74, "client_lost"), (78, "refused")),
+        *((0, "exit_0"), (130, "exit_130"), (-9, "SIGKILL"), (-99, "signal_99")),
+    ],
 )
 def test_an_end_is_named_by_its_status(status: int, name: str) -> None:
     assert name_ending(status) == name
