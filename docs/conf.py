@@ -16,7 +16,7 @@ project = PROJECT["name"]
 version = release = PROJECT["version"]
 language = "en"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
 html_title = f"{project} {version}"
 html_static_path = ["static"]
@@ -65,7 +65,10 @@ def process_docstring(app: Any, what: str, name: str, thing: object, options: An
     pieces = re.split(r"\n\n((?: {4,}.*(?:\n|$))+)", text)
     for index, piece in enumerate(pieces):
         pieces[index] = marked_up(piece) if index % 2 == 0 else f"\n\n::\n\n{piece}"
-    lines[:] = "".join(pieces).split("\n")
+    # The names in a section's entries are escaped by what reads the sections.
+    lines[:] = [
+        re.sub(r"^    [\w\\*]+:", lambda name: name[0].replace("\\", ""), line) for line in "".join(pieces).split("\n")
+    ]
 
 
 def process_signature(
@@ -97,7 +100,7 @@ def process_page(app: Any, page: str, source: list[str]) -> None:
 
 
 def setup(app: Any) -> None:
-    app.connect("autodoc-process-docstring", process_docstring)
+    app.connect("autodoc-process-docstring", process_docstring, priority=400)  # before the sections are read
     app.connect("autodoc-process-signature", process_signature)
     app.connect("autodoc-skip-member", skip_member)
     app.connect("source-read", process_page)
