@@ -25,11 +25,33 @@ CLIENT = {
     "": {"_model", "_session", "_tools", "_version"},
 }
 
+HOST = {
+    "version": set[str](),
+    "memory": set[str](),
+    "runtimes": set[str](),
+    "runtimes.host_side": {"runtimes"},
+    "runtimes.engine": {"runtimes"},
+    "runtimes.cell": {"runtimes", "runtimes.engine"},
+    "runtimes.zygote": {"runtimes", "runtimes.cell", "runtimes.engine"},
+    "supervision": {"runtimes", "runtimes.host_side"},
+    "cells": {"memory", "runtimes", "runtimes.host_side", "supervision"},
+    "control": {"cells", "runtimes.host_side", "version"},
+    "serving": {"cells", "control", "runtimes.host_side", "supervision"},
+    "inprocess": {"cells", "runtimes.host_side", "supervision"},
+    "check": {"inprocess", "runtimes", "runtimes.cell", "runtimes.host_side"},
+    "options": set[str](),
+    "flags": {"options", "version"},
+    "program": {"check", "flags", "memory", "options", "runtimes.host_side", "serving", "supervision"},
+    "__main__": {"program", "runtimes.host_side"},
+    "": set[str](),
+}
 
-def test_the_clients_folders_are_layers() -> None:
-    assert find_trespasses("codemode_client", read_imports("codemode_client"), CLIENT) == []
+
+@pytest.mark.parametrize(("package", "layers"), [("codemode_client", CLIENT), ("codemode_host", HOST)])
+def test_the_folders_are_layers(package: str, layers: dict[str, set[str]]) -> None:
+    assert find_trespasses(package, read_imports(package), layers) == []
 
 
-@pytest.mark.parametrize("package", ["codemode_client", "codemode_protocol"])
+@pytest.mark.parametrize("package", ["codemode_client", "codemode_host", "codemode_protocol"])
 def test_no_module_imports_itself_by_way_of_others(package: str) -> None:
     assert find_circle(read_imports(package)) == []

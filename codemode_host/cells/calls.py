@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import msgspec
 from msgspec import Raw
 
 from codemode_protocol.values import ToolInvocation
-
-if TYPE_CHECKING:
-    from codemode_host.cells.cell import Cell
 
 _NESTING = 200
 """How much deeper than a call's input the frame may be that carries it, and whoever decodes that in his turn."""
@@ -36,12 +33,22 @@ def checked_json(text: bytes) -> Raw:
     return Raw(text)
 
 
+class CallingCell(Protocol):
+    """The cell that makes a call, as the call sees it."""
+
+    id: str
+
+    def answered(self, call: Call, verdict: bytes, text: bytes) -> None:
+        """Take the answer of a call, JSON text, unless the call is over already."""
+        ...
+
+
 class Call:
     """A tool call or a notification that the owner has been asked to make, until it is answered or cancelled."""
 
     __slots__ = ("cell", "handle", "sequence", "since", "tool")
 
-    def __init__(self, cell: Cell, sequence: int | None, tool: str | None = None) -> None:
+    def __init__(self, cell: CallingCell, sequence: int | None, tool: str | None = None) -> None:
         self.cell = cell
         self.tool = tool
         """The tool's name for JavaScript; None for a notification."""

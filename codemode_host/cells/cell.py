@@ -17,19 +17,19 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from enum import Enum
 from math import inf
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import msgspec
 import trio
 
 from codemode_host.cells.answers import CellRequestError, Done, Observer, done_decoder
-from codemode_host.cells.calls import Call, NestingError, checked_json
+from codemode_host.cells.calls import Call, NestingError, Outlet, checked_json
 from codemode_host.cells.output_buffer import MAX_ITEM_JSON_BYTES, OutputBuffer
 from codemode_host.runtimes import link
 from codemode_host.runtimes.host_side.output import ItemTooLargeError, LinkError
 from codemode_host.runtimes.host_side.runtime import Frame, Runtime, RuntimeExit
 from codemode_host.supervision import describe_ending, limit_met, memory_limit_text
-from codemode_protocol.limits import ANSWERS_MET, MIB, NOTIFICATION_TOO_LARGE
+from codemode_protocol.limits import ANSWERS_MET, MIB, NOTIFICATION_TOO_LARGE, Limits
 from codemode_protocol.values import (
     ContentItem,
     ExecuteRequest,
@@ -40,9 +40,6 @@ from codemode_protocol.values import (
     ToolInvocation,
     Yielded,
 )
-
-if TYPE_CHECKING:
-    from codemode_host.cells.session import CellSession
 
 MAX_YIELD_TIME_MS = 10**12
 """Observation times above this, some thirty years, are taken for it: the clock's numbers stay finite."""
@@ -62,10 +59,47 @@ class State(Enum):
     CLOSED = "closed"
 
 
+class CellHome(Protocol):
+    """The session of a cell, as the cell sees it."""
+
+    outlet: Outlet
+
+    @property
+    def limits(self) -> Limits: ...
+
+    def store(self, values: dict[str, str]) -> str | None:
+        """Commit what a cell stored, JSON texts by key: all of it, or nothing and the reason why."""
+        ...
+
+    def cell_closed(self, cell: Cell) -> None:
+        """Forget a cell, and report it closed."""
+        ...
+
+    def panic(self, cell: Cell, cause: str, evidence: tuple[str, ...]) -> None:
+        """Report an engine panic. Comes back if that is the end of its cell alone."""
+        ...
+
+    def room_for_output(self, cell: Cell) -> int:
+        """Return how much a cell whose output memory is full may hold and go on; it is told when that changes."""
+        ...
+
+    def output_changed(self, bytes_more: int) -> None:
+        """Note that a cell holds so much more output, or less."""
+        ...
+
+    def turn_over(self) -> None:
+        """Write what was queued: all has been said for now."""
+        ...
+
+    async def room_to_talk(self) -> None:
+        """Wait while too much is queued for the client."""
+        ...
+
+
 class Cell:
     """A script that runs, or has run and not yet been asked for its result."""
 
-    def __init__(self, session: CellSession, cell_id: str, request: ExecuteRequest, runtime: Runtime) -> None:
+    def __init__(self, session: CellHome, cell_id: str, request: ExecuteRequest, runtime: Runtime) -> None:
         self.id = cell_id
         self.state = State.RUNNING
         self.started_ns = time.perf_counter_ns()

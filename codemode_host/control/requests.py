@@ -9,13 +9,16 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Mapping
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import msgspec
 import trio
 
 from codemode_host.cells.cell import Cell, State
+from codemode_host.cells.session import CellSession
+from codemode_host.runtimes.host_side.pool import RuntimePool
 from codemode_host.version import VERSION
 from codemode_protocol.control import (
     SESSION_CHARACTERS,
@@ -34,11 +37,28 @@ from codemode_protocol.control import (
     request_decoder,
 )
 from codemode_protocol.control_sockets import stat_fields
-
-if TYPE_CHECKING:
-    from codemode_host.serving.host import Host
+from codemode_protocol.limits import Limits
 
 logger = logging.getLogger("codemode_host")
+
+
+class ReportedHost(Protocol):
+    """A host, as the control socket sees it."""
+
+    limits: Limits
+    cells: int
+    pool: RuntimePool
+    started_ns: int
+
+    @property
+    def sessions(self) -> Mapping[str, CellSession]:
+        """The open ones."""
+        ...
+
+    def turn_over(self) -> None:
+        """Write what was queued: all has been said for now."""
+        ...
+
 
 END_SECONDS = 1.0
 """How long a killed cell's process may take to go before the answer is that it is still going."""
@@ -53,12 +73,12 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICK_MS = 1000 / os.sysconf("SC_CLK_TCK")
 
 
-async def answer(host: Host, request: bytes, peer: str) -> bytes:
+async def answer(host: ReportedHost, request: bytes, peer: str) -> bytes:
     """The line that answers a request; `peer` is who asks, for the log. Raises what the host's own requests raise."""
     return encode(await _answer(host, request, peer)) + b"\n"
 
 
-async def _answer(host: Host, line: bytes, peer: str) -> ControlAnswer:
+async def _answer(host: ReportedHost, line: bytes, peer: str) -> ControlAnswer:
     try:
         request = request_decoder.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -71,7 +91,7 @@ async def _answer(host: Host, line: bytes, peer: str) -> ControlAnswer:
 # --------------------------------------------------------------------------------------------------------- ending cells
 
 
-async def _end(host: Host, request: EndCells, peer: str) -> ControlAnswer:
+async def _end(host: ReportedHost, request: EndCells, peer: str) -> ControlAnswer:
     session = host.sessions.get(request.session_id)
     if session is None:
         return Refused(f"the host has no session {cut(request.session_id)}")
@@ -101,7 +121,7 @@ def _ended(session_id: str, cell: Cell, stopped: bool) -> EndedCell:
 # -------------------------------------------------------------------------------------------------------- what there is
 
 
-async def _report(host: Host) -> HostReport:
+async def _report(host: ReportedHost) -> HostReport:
     reports: list[CellReport] = []
     for session in list(host.sessions.values()):
         for cell in list(session.cells.values()):

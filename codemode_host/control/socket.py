@@ -21,7 +21,7 @@ import trio
 from codemode_protocol.control_sockets import socket_directories, socket_name, start_time
 
 if TYPE_CHECKING:
-    from codemode_host.serving.host import Host
+    from codemode_host.control.requests import ReportedHost
 
 logger = logging.getLogger("codemode_host")
 
@@ -53,7 +53,7 @@ class ControlError(Exception):
 class ControlSocket:
     """The control socket of one host. `directory` is where it is to be; None: where the environment says."""
 
-    def __init__(self, host: Host, directory: str | None) -> None:
+    def __init__(self, host: ReportedHost, directory: str | None) -> None:
         self._host = host
         self._directory = directory
         self._path: str | None = None

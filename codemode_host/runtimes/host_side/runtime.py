@@ -6,17 +6,14 @@ import contextlib
 import mmap
 import os
 from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import trio
 from msgspec import Struct
 
 from codemode_host.runtimes import link
 from codemode_host.runtimes.host_side.output import LinkError, OutputReader
-
-if TYPE_CHECKING:
-    from codemode_host.runtimes.host_side.pool import RuntimePool
 
 READ_BYTES = 1 << 16
 """How much of a link to read at once. The buffer for more would cost more than most of what is read."""
@@ -47,10 +44,41 @@ class Frame(Struct, frozen=True):
     payload: bytes
 
 
+class Words(Protocol):
+    """What processes have said on standard error."""
+
+    def of(self, pid: int | None) -> tuple[str, ...]:
+        """Return the last that one process said."""
+        ...
+
+    def tail(self, pid: int | None = None) -> tuple[str, ...]:
+        """Return the last lines that are a process's, or that no process can be found for."""
+        ...
+
+
+class RuntimeOwner(Protocol):
+    """The pool of a runtime, as the runtime sees it."""
+
+    @property
+    def complaints(self) -> Words: ...
+
+    def start_soon(self, function: Callable[[], Awaitable[None]]) -> None:
+        """Start a task that ends with the pool."""
+        ...
+
+    def control(self, kind: int, serial: int) -> None:
+        """Ask the zygote to do something with a runtime."""
+        ...
+
+    def leaving(self, runtime: Runtime) -> None:
+        """See to it that a runtime that was let go of ends."""
+        ...
+
+
 class Runtime:
     """Serves one cell."""
 
-    def __init__(self, pool: RuntimePool, serial: int, reading: int, writing: int, memory: mmap.mmap) -> None:
+    def __init__(self, pool: RuntimeOwner, serial: int, reading: int, writing: int, memory: mmap.mmap) -> None:
         """`reading` and `writing` are the host's ends of the link, non-blocking; they are the runtime's to close."""
         self._pool = pool
         self.serial = serial
