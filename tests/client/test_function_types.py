@@ -134,7 +134,9 @@ async def test_an_argument_that_does_not_fit_is_named_with_what_was_expected_and
     for hint, given, complaint in UNFITTING:
         with pytest.raises(ToolError) as caught:
             await call(FunctionTool(taking(hint)), b'{"value": ' + given + b"}")
-        assert str(caught.value).startswith("invalid arguments for echo: value")
+        assert str(caught.value).startswith(
+            ("invalid arguments for echo: value", "invalid arguments for echo: unknown field `value.")
+        )
         assert complaint in str(caught.value)
 
 
