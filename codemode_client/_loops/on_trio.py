@@ -6,7 +6,6 @@ import os
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import suppress
 from contextvars import Context
-from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -79,11 +78,10 @@ class TrioLoop(Loop):
     ) -> trio.CancelScope:
         assert self._nursery is not None
         scope = trio.CancelScope(shield=True)  # the provider ends its tasks itself, in order
-        spawn = partial(self._nursery.start_soon, _run_within, scope, function)
         if context is None:
-            spawn()
+            self._nursery.start_soon(_run_within, scope, function)
         else:
-            context.run(spawn)
+            context.run(self._nursery.start_soon, _run_within, scope, function)
         return scope
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> Closable:

@@ -226,12 +226,15 @@ def _about(
     **fields: Field,
 ) -> None:
     """Log of a session or a cell; the session's id is the first argument of `text`."""
-    _log(logger, level, text, labels.session, *args, error=error, **labels._asdict(), **fields)
+    if logger.isEnabledFor(level):
+        _log(logger, level, text, labels.session, *args, error=error, **labels._asdict(), **fields)
 
 
 def _call(
     labels: CellLabels, invocation: ToolInvocation, level: int, what: str, error: Exception | None = None
 ) -> None:
+    if not tool_log.isEnabledFor(level):
+        return
     tool, call = invocation.tool_name.qualified, invocation.runtime_tool_call_id
     text = f"session %s: cell %s: tool %s {what}"
     _about(labels, tool_log, level, text, labels.cell, tool, error=error, tool=tool, call=call)

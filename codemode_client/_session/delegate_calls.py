@@ -147,6 +147,8 @@ class DelegateCalls:
             except Exception as error:  # noqa: BLE001 - whatever a delegate raises is that call's error alone
                 self._answer(call, Failure(tool_failure_text(error)))
             except BaseException as error:
+                if call.over:
+                    raise
                 # Without being asked to: a tool that cancelled itself, or that ends the program.
                 what = (
                     "was cancelled"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import anyio
+import trio
 from msgspec import Raw
 
 from codemode_protocol.values import ToolDefinition, ToolInvocation, ToolKind, ToolName
@@ -31,15 +33,19 @@ class Recorder:
         self.closed: list[str] = []
         self.errors: list[str] = []
         self.running: dict[str, int] = {}
-        self._changed = anyio.Event()
+        self._changed: anyio.Event | None = None
+        """While something waits: a flood of calls must cost the test itself little."""
 
     def _change(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+        changed, self._changed = self._changed, None
+        if changed is not None:
+            changed.set()
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait until something that was recorded fulfils a condition."""
         while not condition():
+            if self._changed is None:
+                self._changed = anyio.Event()
             await self._changed.wait()
 
     async def invoke_tool(self, invocation: ToolInvocation) -> Raw:
@@ -49,7 +55,7 @@ class Recorder:
         try:
             tool = self.tools.get(invocation.tool_name.name)
             return invocation.input if tool is None else await tool(invocation)
-        except anyio.get_cancelled_exc_class():
+        except (asyncio.CancelledError, trio.Cancelled):
             self.cancelled.append(invocation)
             raise
         finally:
@@ -71,5 +77,8 @@ class Recorder:
 
 async def forever(_: ToolInvocation) -> Raw:
     """A tool that never answers."""
-    await anyio.sleep_forever()
+    # Natively: anyio's own function would be most of what a flood of calls costs.
+    if trio.lowlevel.in_trio_task():
+        await trio.sleep_forever()
+    await asyncio.get_running_loop().create_future()
     raise AssertionError
