@@ -38,12 +38,15 @@ class AsyncioLoop(Loop):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         owner, self._owner = self._owner, None
-        await self.shield(self._finish)
-        if self._failures:
-            # As a task group does it: what broke is raised, and not the cancellation that came of it.
-            if owner is not None:
-                owner.uncancel()
-            raise BaseExceptionGroup("the client's own tasks failed", self._failures)
+        cancelled_owner = owner is not None and bool(self._failures)
+        try:
+            await self.shield(self._finish)
+        finally:
+            if self._failures:
+                # As a task group does it: what broke is raised, and not the cancellation that came of it.
+                if owner is not None and cancelled_owner:
+                    owner.uncancel()
+                raise BaseExceptionGroup("the client's own tasks failed", self._failures)
 
     async def _finish(self) -> None:
         while self._tasks:

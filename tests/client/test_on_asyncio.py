@@ -150,8 +150,13 @@ async def cancelled(call: Coroutine[Any, Any, object], at: Awaitable[object] | N
         await task
 
 
-async def cancelled_late(monkeypatch: pytest.MonkeyPatch, call: Coroutine[Any, Any, object]) -> None:
-    """Cancel a call's task when its answer has come, but the task has not run again."""
+async def cancelled_late(
+    monkeypatch: pytest.MonkeyPatch, call: Coroutine[Any, Any, object], once_waiting: Callable[[], None] | None = None
+) -> None:
+    """Cancel a call's task when its answer has come, but the task has not run again.
+
+    `once_waiting` lets the answer come; without it the answer must be one that the call itself brings.
+    """
 
     class Late(on_asyncio.Waiter):
         def __init__(self, loop: asyncio.AbstractEventLoop, on_cancelled: Callable[[], object] | None) -> None:
@@ -166,6 +171,9 @@ async def cancelled_late(monkeypatch: pytest.MonkeyPatch, call: Coroutine[Any, A
     with monkeypatch.context() as patch:
         patch.setattr(on_asyncio, "Waiter", Late)
         task = asyncio.create_task(call)
+        if once_waiting is not None:
+            await asyncio.sleep(0)
+            once_waiting()
         with pytest.raises(asyncio.CancelledError):
             await task
 
@@ -334,7 +342,7 @@ async def test_what_is_closed_says_so(host_command: list[str]) -> None:
     provider = CodeModeProvider(host_command)
     async with provider:
         session = await provider.open_session(Recorder(), "s")
-        cell = await started(session, "text(1)")
+        cell = await started(session, "while (true) {}")
         shut = await provider.open_session(Recorder(), "t")
         await shut.shutdown()
         with pytest.raises(SessionClosedError):
@@ -436,13 +444,13 @@ async def test_a_cancelled_initial_response_is_for_whoever_asks_next(
 ) -> None:
     steps = Steps()
     async with opened(host_command, steps) as session:
-        cell = await started(session, THREE_STEPS, "gate")
-        await cancelled_late(monkeypatch, cell.initial_response())
+        cell = await started(session, "await tools.gate();" + THREE_STEPS, "gate")
+        await cancelled_late(monkeypatch, cell.initial_response(), steps.go_on)
         assert await waited(session, cell.cell_id) == (Yielded, ["a"])
         cell.abandon()
         await steps.until("1 closed, 0 calls running")
-        cell = await started(session, THREE_STEPS, "gate")
-        await cancelled_late(monkeypatch, cell.initial_response())
+        cell = await started(session, "await tools.gate();" + THREE_STEPS, "gate")
+        await cancelled_late(monkeypatch, cell.initial_response(), steps.go_on)
         assert texts(await cell.initial_response()) == ["a"]
         await steps.go()
         assert await waited(session, cell.cell_id) == (Yielded, ["b"])
