@@ -15,8 +15,7 @@ from msgspec import Raw
 from codemode_host.inprocess import InProcessSessionProvider
 from codemode_host.runtimes import link
 from codemode_host.runtimes.cell.confinement import Confinement, ConfinementError
-from codemode_host.runtimes.host_side.pool import describe_status
-from codemode_protocol.errors import HostStartError
+from codemode_protocol.errors import HostStartError, describe_exit_status
 from codemode_protocol.limits import MEMORY_MET, MIB, Limits
 from codemode_protocol.values import ExecuteRequest, InputText, Result, ToolInvocation
 
@@ -79,9 +78,12 @@ def _check_confinement(note: Callable[[bool, str], None]) -> None:
         return
     for what, call in _FORBIDDEN.items():
         status = _in_confined_child(confinement, call)
-        note(status == -signal.SIGSYS, f"a cell cannot {what}: {describe_status(status)}")
+        note(status == -signal.SIGSYS, f"a cell cannot {what}: {describe_exit_status(status)}")
     status = _in_confined_child(confinement, (257, -100, b"/etc/passwd", 0))
-    note(status == 13, f"a cell cannot open a file: {os.strerror(status) if status > 0 else describe_status(status)}")
+    note(
+        status == 13,
+        f"a cell cannot open a file: {os.strerror(status) if status > 0 else describe_exit_status(status)}",
+    )
 
 
 def _in_confined_child(confinement: Confinement, call: tuple[int | bytes, ...]) -> int:

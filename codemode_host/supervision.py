@@ -13,9 +13,9 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from codemode_host.runtimes.host_side.pool import describe_status
 from codemode_host.runtimes.host_side.runtime import RuntimeExit
 from codemode_host.runtimes.link import EXIT_OUT_OF_MEMORY
+from codemode_protocol.errors import describe_exit_status
 from codemode_protocol.exit_status import HostExitStatus
 from codemode_protocol.limits import (
     CPU_MET,
@@ -64,7 +64,7 @@ class HostStopped(Exception):
 def describe_ending(ending: RuntimeExit) -> str:
     """How a runtime's process ended, in words."""
     return (
-        f"{describe_status(ending.status)}, peak resident size {ending.peak_resident // MIB} MiB, "
+        f"{describe_exit_status(ending.status)}, peak resident size {ending.peak_resident // MIB} MiB, "
         f"processor time {ending.cpu_time:.2f} s"
     )
 

@@ -2,7 +2,7 @@
 
 A provider opens sessions; a session owns cells and stored values; a delegate is how a session reaches back to its
 owner. The client package implements them over a host process, and the host package's `inprocess` inside the
-caller's process. All of them are for trio.
+caller's process. They are the same on every event loop.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class ToolName(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def qualified(self) -> str:
         """The name and its namespace as one word, `NAMESPACE__NAME`: how scripts, logs and messages name the tool."""
-        return self.name if self.namespace is None else f"{self.namespace}__{self.name}"
+        return self.name if self.namespace is None else f"{self.namespace}{NAMESPACE_SEPARATOR}{self.name}"
 
 
 class ToolDefinition(Struct, frozen=True, forbid_unknown_fields=True):

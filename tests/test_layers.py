@@ -16,7 +16,7 @@ CLIENT = {
     "_session": {"_loops", "_observability", "_process", "counters"},
     "_tools": {"_loops"},
     "_model": {"_session"},
-    "_blocking": {"_process", "_session"},
+    "_blocking": {"_loops", "_process", "_session"},
     "blocking": {"_blocking", "_model", "_session", "_tools", "counters"},
     "hosts": set[str](),
     "mcp": {"_model", "_session", "_tools"},

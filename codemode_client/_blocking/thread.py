@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
+from codemode_client._loops.interface import check_process
 from codemode_client._process.child import KILL_SECONDS, TERMINATE_SECONDS
 from codemode_client._session.provider import CodeModeProvider
 from codemode_protocol.errors import CodeModeError
@@ -184,10 +185,7 @@ class BackgroundLoop:
                 "a call from the provider's own loop would wait for itself: make the tool a plain function, which "
                 "runs in a worker thread"
             )
-        if os.getpid() != self._process:
-            raise RuntimeError(
-                f"the provider belongs to process {self._process}, of which this is a fork: make one in each process"
-            )
+        check_process(self._process)
 
     def post(self, function: Callable[[], object]) -> None:
         """Call a function on the loop, in the order of posting; after the loop's end, here."""

@@ -7,6 +7,7 @@ entered, and everything under the provider uses it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from types import TracebackType
@@ -27,6 +28,14 @@ def protect_from_interrupt(function: F) -> F:
     """
     uninterruptible.append(function)
     return function
+
+
+def check_process(process: int) -> None:
+    """Raise RuntimeError in a fork of the process to which a provider belongs."""
+    if os.getpid() != process:
+        raise RuntimeError(
+            f"the provider belongs to process {process}, of which this is a fork: make one in each process"
+        )
 
 
 class Waiter(Protocol):

@@ -11,7 +11,7 @@ from contextvars import Context
 from types import TracebackType
 from typing import Any, TypeVar
 
-from codemode_client._loops.interface import Closable, Loop
+from codemode_client._loops.interface import Closable, Loop, check_process
 
 T = TypeVar("T")
 
@@ -58,10 +58,7 @@ class AsyncioLoop(Loop):
             raise RuntimeError(
                 "the provider belongs to another event loop: enter a provider in each loop that uses one"
             )
-        if os.getpid() != self._process:
-            raise RuntimeError(
-                f"the provider belongs to process {self._process}, of which this is a fork: make one in each process"
-            )
+        check_process(self._process)
 
     def waiter(self, on_cancelled: Callable[[], object] | None = None) -> Waiter:
         return Waiter(self._loop, on_cancelled)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import trio
 from trio.lowlevel import Abort
 
-from codemode_client._loops.interface import Closable, Loop, uninterruptible
+from codemode_client._loops.interface import Closable, Loop, check_process, uninterruptible
 
 T = TypeVar("T")
 
@@ -53,10 +53,7 @@ class TrioLoop(Loop):
             token = None
         if token is not self._token:
             raise RuntimeError("the provider belongs to another event loop: enter a provider in each that uses one")
-        if os.getpid() != self._process:
-            raise RuntimeError(
-                f"the provider belongs to process {self._process}, of which this is a fork: make one in each process"
-            )
+        check_process(self._process)
 
     def waiter(self, on_cancelled: Callable[[], object] | None = None) -> Waiter:
         return Waiter(on_cancelled)

@@ -78,7 +78,6 @@ class Driver:
         self._child: Child | None = None
         self._multiplexer: Multiplexer | None = None
         self._timers: list[Closable] = []
-        self._was_ready = False
         self._cause: str | None = None
         """Why it ends, if that is not what its owner wants."""
         self._cause_error: BaseException | None = None
@@ -146,7 +145,7 @@ class Driver:
             return ProviderClosedError()
         status = self._child.exit_status if self._child is not None else None
         stderr = self._child.stderr_tail if self._child is not None else ""
-        kind = HostLostError if self._was_ready else HostStartError
+        kind = HostLostError if self.ready.succeeded else HostStartError
         error = kind(self._cause, exit_status=status, stderr=stderr)
         error.__cause__ = self._cause_error
         return error
@@ -234,7 +233,6 @@ class Driver:
         """Note that the handshake is over."""
         assert self._child is not None
         self._become(DriverState.READY)
-        self._was_ready = True
         self.tally.hosts_ready += 1
         events.host_ready(self._child.pid)
         self._close_timers()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from codemode_protocol.errors import ScriptError
-from codemode_protocol.values import ContentItem, InputImage, InputText, Result, Terminated, ToolName, Yielded
+from codemode_protocol.values import ContentItem, InputImage, InputText, Result, Terminated, Yielded
 
 ITEMS: list[ContentItem] = [InputText("one"), InputImage("data:,x"), InputText("two")]
 
@@ -35,8 +35,3 @@ def test_a_script_that_failed_or_was_stopped_raises_its_error_when_asked(
     with pytest.raises(ScriptError) as caught:
         response.raise_for_error()
     assert (str(caught.value), caught.value.error_text, caught.value.cell_id) == (text, text, "7")
-
-
-def test_a_qualified_name_has_its_namespace_in_front() -> None:
-    assert ToolName("search").qualified == "search"
-    assert ToolName("search", "docs").qualified == "docs__search"

@@ -1,4 +1,4 @@
-"""What `codemode mcp` does: an MCP server on standard input and output, over the tools of others. For trio."""
+"""What `codemode mcp` does: an MCP server on standard input and output, over the tools of others."""
 
 from __future__ import annotations
 

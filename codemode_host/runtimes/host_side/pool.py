@@ -21,6 +21,7 @@ from codemode_host.runtimes import link
 from codemode_host.runtimes.host_side.runtime import Frame, Runtime, RuntimeExit
 from codemode_host.runtimes.host_side.spawn import ZygoteProcess
 from codemode_host.runtimes.host_side.stderr_lines import Complaints
+from codemode_protocol.errors import describe_exit_status
 
 logger = logging.getLogger("codemode_host.runtimes")
 
@@ -276,7 +277,9 @@ class RuntimePool:
             logger.warning("a spare runtime could not be started: %s", runtime.exit.not_started)
         elif not self.closing:
             self.complaints.read_now()
-            self._on_failure(f"a spare runtime ended before it was used: {describe_status(runtime.exit.status)}", False)
+            self._on_failure(
+                f"a spare runtime ended before it was used: {describe_exit_status(runtime.exit.status)}", False
+            )
 
     def _zygote_ended(self) -> None:
         failed = not self.closing
@@ -290,7 +293,7 @@ class RuntimePool:
             self._waiting.popleft().close()
         self._none_alive.set()
         if failed:
-            how = describe_status(status)
+            how = describe_exit_status(status)
             self._on_failure(f"the zygote ended: {how}", status == link.EXIT_REFUSED and not self.ready.is_set())
 
     # --------------------------------------------------------------------------------------------------------- memory
@@ -318,14 +321,4 @@ class RuntimePool:
         self._watching = False
 
 
-def describe_status(status: int) -> str:
-    """An exit status in words; minus a signal's number for one that was killed."""
-    if status >= 0:
-        return f"exit status {status}"
-    try:
-        return f"killed by {signal.Signals(-status).name}"
-    except ValueError:
-        return f"killed by signal {-status}"
-
-
-__all__ = ["Frame", "PoolClosedError", "Runtime", "RuntimeExit", "RuntimePool", "describe_status"]
+__all__ = ["Frame", "PoolClosedError", "Runtime", "RuntimeExit", "RuntimePool"]
