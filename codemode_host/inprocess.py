@@ -19,10 +19,10 @@ from msgspec import Raw
 
 from codemode_host.cells.answers import CellRequestError
 from codemode_host.cells.calls import Call, NestingError, checked_json
-from codemode_host.cells.cell import Cell
-from codemode_host.cells.output_buffer import decoded
-from codemode_host.cells.session import CellSession, SessionOwner, observation_time
-from codemode_host.runtimes.host_side.pool import RuntimePool
+from codemode_host.cells.owner import SessionOwner
+from codemode_host.cells.session import Cell, CellSession
+from codemode_host.runtimes.host_side.output import decoded
+from codemode_host.runtimes.host_side.runtimes import RuntimePool
 from codemode_host.runtimes.host_side.spawn import ZygoteOptions, spawn_zygote
 from codemode_host.supervision import HostFailure, watch_kernel
 from codemode_protocol.errors import (
@@ -164,7 +164,7 @@ class InProcessSessionProvider(SessionOwner):
             pool.close()
 
     def _pool_failed(self, cause: str, refused: bool) -> None:
-        evidence = "\n".join(self.pool.complaints.tail())
+        evidence = "\n".join(self.pool.stderr.tail())
         logger.error("%s\n%s", cause, evidence)
         if refused:
             self._refusal = evidence or cause
@@ -172,13 +172,6 @@ class InProcessSessionProvider(SessionOwner):
     def failed(self, failure: HostFailure) -> None:
         """The cell alone fails."""
         logger.error("%s", failure.report())
-
-    def turn_over(self) -> None:
-        """Everybody has been told already."""
-
-    async def room_to_talk(self) -> None:
-        """A delegate is called at once; that others run in between is all that there is to see to."""
-        await trio.lowlevel.checkpoint()
 
 
 class _Answer:
@@ -220,13 +213,13 @@ class InProcessSession:
         await trio.lowlevel.checkpoint()
         self._check_open()
         self._provider.ensure_pool()
+        ids: list[str] = []
+        answer = _Answer()
         try:
-            cell = self._cells.execute(request)
+            self._cells.execute(request, ids.append, answer.respond)
         except CellRequestError as error:
             raise RequestFailedError(str(error)) from error
-        started = InProcessCell(cell.id)
-        cell.observe_start(started.answer.respond, observation_time(request))
-        return started
+        return InProcessCell(ids[0], answer)
 
     async def wait(self, request: WaitRequest) -> Outcome:
         """Observe a cell. A cancelled caller takes nothing with it: the next one gets it."""
@@ -281,13 +274,13 @@ class InProcessSession:
 class InProcessCell:
     """See `codemode_protocol.session.StartedCell`."""
 
-    def __init__(self, cell_id: str) -> None:
+    def __init__(self, cell_id: str, answer: _Answer) -> None:
         self.cell_id = cell_id
-        self.answer = _Answer()
+        self._answer = answer
 
     async def initial_response(self) -> RuntimeResponse:
         """Wait for the first answer. It may be asked for again, and gives the same."""
-        return (await self.answer.get()).response
+        return (await self._answer.get()).response
 
 
 class _DelegateOutlet:
@@ -314,6 +307,13 @@ class _DelegateOutlet:
         """Reported when the last of the cell's calls has ended."""
         self._over.add(cell_id)
         self._report(cell_id)
+
+    def flush(self) -> None:
+        """Nothing waits to be written."""
+
+    async def room(self) -> None:
+        """Let other tasks run: delegates are called at once, so there is always room."""
+        await trio.lowlevel.checkpoint()
 
     def _start(self, call: Call, call_id: str, text: str, invocation: ToolInvocation | None) -> None:
         self._scopes[call] = trio.CancelScope()

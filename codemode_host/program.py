@@ -96,7 +96,7 @@ def serve(options: Options, zygote: ZygoteProcess, read_fd: int, write_fd: int) 
     import trio
 
     from codemode_host.memory import keep_freed_memory
-    from codemode_host.serving.channel import Channel
+    from codemode_host.serving.client import Channel
     from codemode_host.serving.host import Host
     from codemode_host.serving.recorder import Recorder
     from codemode_host.serving.stderr import StderrHandler, report

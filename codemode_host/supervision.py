@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from codemode_host.runtimes.host_side.runtime import RuntimeExit
+from codemode_host.runtimes.host_side.runtimes import RuntimeExit
 from codemode_host.runtimes.link import EXIT_OUT_OF_MEMORY
 from codemode_protocol.errors import describe_exit_status
 from codemode_protocol.exit_status import HostExitStatus

@@ -1,4 +1,6 @@
-"""Draw the tables of codemode_protocol/state.py into docs/states.md, between its markers.
+"""Draw the tables of states into docs/states.md, between its markers.
+
+The protocol's are drawn from codemode_protocol/state.py, the host's and the client's own from where they stand.
 
 Run it after changing a table: `python tools/draw_states.py`. With `--check` it changes nothing and fails when the
 page does not match the tables.
@@ -8,15 +10,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from enum import Enum
 from pathlib import Path
+from typing import Any
 
-from codemode_protocol.state import TRANSITIONS, Event, Machine, Role, State
+from codemode_client._session import driver, host_session
+from codemode_host.cells import cell_states
+from codemode_protocol.state import TRANSITIONS, Machine, Role
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "states.md"
 BEGIN = "<!-- drawn from codemode_protocol/state.py by tools/draw_states.py: begin -->"
 END = "<!-- drawn from codemode_protocol/state.py by tools/draw_states.py: end -->"
+OWN_BEGIN = "<!-- drawn from the host's and the client's own tables by tools/draw_states.py: begin -->"
+OWN_END = "<!-- drawn from the host's and the client's own tables by tools/draw_states.py: end -->"
 
-Table = Mapping[State, Mapping[Event, State]]
+# States and events of any kind: all are drawn alike.
+Table = Mapping[Any, Mapping[Any, Enum]]
+Successors = Mapping[Any, frozenset[Any]]
 
 TITLES: dict[Machine, str] = {
     Machine.CONNECTION: "The connection",
@@ -33,8 +43,7 @@ TITLES: dict[Machine, str] = {
 
 
 def table_of(role: Role, machine: Machine) -> Table:
-    # Each machine's states and events are of one kind; here all kinds are drawn alike.
-    return TRANSITIONS[role][machine]  # type: ignore[return-value]
+    return TRANSITIONS[role][machine]
 
 
 def diagram(table: Table) -> list[str]:
@@ -42,7 +51,7 @@ def diagram(table: Table) -> list[str]:
     states = list(table)
     lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {states[0].value}"]
     for state, row in table.items():
-        labels: dict[State, list[str]] = {}
+        labels: dict[Enum, list[str]] = {}
         for event, following in row.items():
             labels.setdefault(following, []).append(event.value)
         lines += [f"    {state.value} --> {to.value}: {', '.join(names)}" for to, names in labels.items()]
@@ -51,9 +60,19 @@ def diagram(table: Table) -> list[str]:
     return [*lines, "```"]
 
 
+def successors(table: Successors) -> list[str]:
+    """A table that has only which state may follow which, as a Mermaid diagram."""
+    lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {next(iter(table)).value}"]
+    for state, following in table.items():
+        lines += [f"    {state.value} --> {to.value}" for to in type(state) if to in following]
+        if not following:
+            lines.append(f"    {state.value} --> [*]")
+    return [*lines, "```"]
+
+
 def grid(table: Table) -> list[str]:
     """A table as a table: a row for each state, a column for each event; an empty field is a violation."""
-    events: dict[Event, None] = {}
+    events: dict[Enum, None] = {}
     for event in type(next(event for row in table.values() for event in row)):
         if any(event in row for row in table.values()):
             events[event] = None
@@ -94,13 +113,32 @@ def draw() -> str:
     return "\n".join(line for group in groups for line in section(group)).rstrip("\n")
 
 
+def draw_own() -> str:
+    """What stands between the markers of the tables that are the host's and the client's own."""
+    cell = cell_states.TRANSITIONS
+    lines = ["### A cell, in the host: codemode_host/cells/cell_states.py", "", *diagram(cell), "", *grid(cell), ""]
+    lines += [
+        "### A host process, in the client: codemode_client/_session/driver.py",
+        "",
+        *successors(driver.TRANSITIONS),
+        "",
+    ]
+    lines += ["### A session on one host, in the client: codemode_client/_session/host_session.py", ""]
+    return "\n".join([*lines, *successors(host_session.TRANSITIONS)])
+
+
 def redraw(page: str) -> str:
     """The page, with what stands between its markers drawn anew."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{PAGE.name} has lost its markers:\n{BEGIN}\n{END}")
-    return f"{before}{BEGIN}\n\n{draw()}\n\n{END}{after}"
+    page = _replace(page, BEGIN, END, draw())
+    return _replace(page, OWN_BEGIN, OWN_END, draw_own())
+
+
+def _replace(page: str, begin: str, end: str, drawn: str) -> str:
+    before, begun, rest = page.partition(begin)
+    _, ended, after = rest.partition(end)
+    if not begun or not ended:
+        raise SystemExit(f"{PAGE.name} has lost its markers:\n{begin}\n{end}")
+    return f"{before}{begin}\n\n{drawn}\n\n{end}{after}"
 
 
 def main(arguments: list[str]) -> int:

@@ -25,20 +25,19 @@ class Done(Struct, forbid_unknown_fields=True):
 done_decoder = msgspec.json.Decoder(Done)
 
 
-class Observer:
-    """Whoever waits for an answer, and since when."""
+class PendingAnswer(Struct):
+    """A request about a cell that is not answered yet."""
 
-    __slots__ = ("answer", "since")
-
-    def __init__(self, answer: Callable[[RuntimeResponse], None]) -> None:
-        self.answer = answer
-        self.since = time.perf_counter_ns()
+    answer: Callable[[RuntimeResponse], None]
+    since: int = msgspec.field(default_factory=time.perf_counter_ns)
+    """When it was made, in nanoseconds of `time.perf_counter_ns`."""
 
 
 def live(response: RuntimeResponse) -> Outcome:
+    """Return the outcome for a cell that is there."""
     return LiveCell(response)
 
 
 def missing(cell_id: str) -> Outcome:
-    """The outcome for a cell that is not there, or no more."""
+    """Return the outcome for a cell that is not there, or no more."""
     return MissingCell(Result(cell_id, [], f"exec cell {cell_id} not found", 0, 0))

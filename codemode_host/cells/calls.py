@@ -6,12 +6,14 @@ import time
 from typing import Protocol
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
-from codemode_protocol.values import ToolInvocation
+from codemode_host.runtimes.host_side.output import MAX_ITEM_JSON_BYTES, ItemTooLargeError, LinkError
+from codemode_protocol.limits import NOTIFICATION_TOO_LARGE
+from codemode_protocol.values import ToolDefinition, ToolInvocation
 
 _NESTING = 200
-"""How much deeper than a call's input the frame may be that carries it, and whoever decodes that in his turn."""
+"""How much deeper than a call's input the frame may be that carries it, and what its receiver wraps that in."""
 
 _raw = msgspec.json.Decoder(Raw)
 
@@ -21,7 +23,12 @@ class NestingError(Exception):
 
 
 def checked_json(text: bytes) -> Raw:
-    """JSON text that a runtime sent, for a frame to carry as it is. Raises ValueError when it is none, NestingError."""
+    """Return JSON text that a runtime sent, for a frame to carry as it is.
+
+    Raises:
+        ValueError: It is not JSON.
+        NestingError: It is, but no receiver could read it.
+    """
     if not text.isascii():
         str(text, "utf-8")
     try:
@@ -59,29 +66,102 @@ class Call:
         """For the owner's use."""
 
     def resolve(self, result: Raw) -> None:
-        """The tool gave back `result`, JSON text."""
+        """Answer with what the tool returned, JSON text."""
         self.cell.answered(self, b"true", bytes(result))
 
     def reject(self, message: str) -> None:
-        """The tool failed: the promise is rejected with `message`."""
+        """Answer that the tool failed: the promise is rejected with `message`."""
         self.cell.answered(self, b"false", msgspec.json.encode(message))
 
     def delivered(self) -> None:
-        """The notification arrived, or never will; the cell does not care which."""
+        """Answer that a notification arrived, or never will: to the cell it is the same."""
         self.cell.answered(self, b"true", b"null")
 
 
 class Outlet(Protocol):
-    """Where a session's cells reach their owner. Synchronous: nothing here may wait or raise."""
+    """Where a session's cells reach their owner. Nothing here raises, and what is synchronous does not wait."""
 
-    def invoke_tool(self, call: Call, invocation: ToolInvocation) -> None: ...
+    def invoke_tool(self, call: Call, invocation: ToolInvocation) -> None:
+        """Have a tool called."""
+        ...
 
-    def notify(self, call: Call, call_id: str, text: str) -> None: ...
+    def notify(self, call: Call, call_id: str, text: str) -> None:
+        """Have a notification delivered."""
+        ...
 
     def cancel(self, call: Call) -> None:
-        """The answer to `call` is no longer wanted."""
+        """Drop a call: its answer is no longer wanted."""
         ...
 
     def cell_closed(self, cell_id: str) -> None:
-        """The last word about a cell."""
+        """Report a cell closed, which is the last that is said about it."""
         ...
+
+    def flush(self) -> None:
+        """Write what was said: that is all for now."""
+        ...
+
+    async def room(self) -> None:
+        """Wait while too much was said that has not been read."""
+        ...
+
+
+class PendingCalls(Struct, eq=False):
+    """The calls of one cell that are not answered yet."""
+
+    cell: CallingCell
+    tools: list[ToolDefinition]
+    """Those that it may call."""
+    call_id: str
+    """Of the request that started it, which its notifications carry."""
+    outlet: Outlet
+    pending: dict[Call, None] = msgspec.field(default_factory=dict)
+    """In the order in which they were made."""
+    notifications: int = 0
+    """How many of them are notifications."""
+
+    def invoke_tool(self, payload: bytes) -> None:
+        """Make the tool call that a frame asks for. Raises LinkError when it is malformed."""
+        try:
+            sequence, index, text = payload.split(b" ", 2)
+            tool, number = self.tools[int(index)], int(sequence)
+            call = Call(self.cell, number, tool.name)
+            self.pending[call] = None
+            try:
+                arguments = checked_json(text)
+            except NestingError as error:
+                call.reject(str(error))
+                return
+        except (ValueError, IndexError) as error:
+            raise LinkError(f"a malformed tool call: {error}") from error
+        invocation = ToolInvocation(self.cell.id, f"tool-{number}", tool.tool_name, tool.kind, arguments)
+        self.outlet.invoke_tool(call, invocation)
+
+    def notify(self, payload: bytes) -> None:
+        """Send the notification that a frame asks for. Raises LinkError when it is malformed, ItemTooLargeError."""
+        try:
+            text = payload.decode()
+        except UnicodeDecodeError as error:
+            raise LinkError(f"a malformed notification: {error}") from error
+        if len(payload) > MAX_ITEM_JSON_BYTES // 6 and len(msgspec.json.encode(text)) > MAX_ITEM_JSON_BYTES:
+            raise ItemTooLargeError(NOTIFICATION_TOO_LARGE(limit=MAX_ITEM_JSON_BYTES))
+        call = Call(self.cell, None)
+        self.pending[call] = None
+        self.notifications += 1
+        self.outlet.notify(call, self.call_id, text)
+
+    def finish(self, call: Call) -> bool:
+        """Take a call off, since it has been answered. Returns False when it was over already."""
+        if call not in self.pending:
+            return False
+        del self.pending[call]
+        if call.sequence is None:
+            self.notifications -= 1
+        return True
+
+    def cancel(self) -> None:
+        """Cancel all of them, the newest first, as the reference does it."""
+        for call in reversed(self.pending):
+            self.outlet.cancel(call)
+        self.pending.clear()
+        self.notifications = 0

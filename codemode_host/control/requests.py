@@ -16,9 +16,9 @@ from typing import Protocol
 import msgspec
 import trio
 
-from codemode_host.cells.cell import Cell, State
-from codemode_host.cells.session import CellSession
-from codemode_host.runtimes.host_side.pool import RuntimePool
+from codemode_host.cells.cell_states import CellState
+from codemode_host.cells.session import Cell, CellSession
+from codemode_host.runtimes.host_side.runtimes import RuntimePool
 from codemode_host.version import VERSION
 from codemode_protocol.control import (
     SESSION_CHARACTERS,
@@ -55,8 +55,8 @@ class ReportedHost(Protocol):
         """The open ones."""
         ...
 
-    def turn_over(self) -> None:
-        """Write what was queued: all has been said for now."""
+    def flush(self) -> None:
+        """Write what was said to the client: that is all for now."""
         ...
 
 
@@ -105,7 +105,7 @@ async def _end(host: ReportedHost, request: EndCells, peer: str) -> ControlAnswe
     for cell in cells:
         logger.warning("session %s cell %s: ended from outside, by %s", cut(session.id), cell.id, peer)
         stopped.append((cell, cell.end()))
-    host.turn_over()
+    host.flush()
     with trio.move_on_after(END_SECONDS):
         for cell in cells:
             await cell.runtime.exited.wait()
@@ -125,8 +125,8 @@ async def _report(host: ReportedHost) -> HostReport:
     reports: list[CellReport] = []
     for session in list(host.sessions.values()):
         for cell in list(session.cells.values()):
-            if len(reports) < MAX_CELLS and cell.state is not State.CLOSED:
-                reports.append(_report_cell(cell, session.id, host.pool.zygote_pid))
+            if len(reports) < MAX_CELLS and cell.state is not CellState.CLOSED:
+                reports.append(_report_cell(cell, session.id, host.pool.zygote.pid))
                 await trio.lowlevel.checkpoint()  # nobody waits longer than for one of them
     return HostReport(
         version=VERSION,
@@ -153,15 +153,15 @@ def _report_cell(cell: Cell, session_id: str, zygote_pid: int) -> CellReport:
     return CellReport(
         session_id=cut(session_id, SESSION_CHARACTERS),
         cell_id=cell.id,
-        call_id=cut(cell.call_id),
+        call_id=cut(cell.calls.call_id),
         state=state,
         waiting_on=waiting_on,
         age_ms=_ms_since(cell.started_ns),
         finished_ms=_ms_since(cell.completed_ns) if cell.completed_ns else None,
         observed=cell.observed,
         calls=calls,
-        notifications=cell.notifications,
-        output_bytes=cell.output_bytes,
+        notifications=cell.calls.notifications,
+        output_bytes=cell.output.held,
         pid=pid if process is not None else None,
         cpu_ms=cpu_ms,
         memory_bytes=max(0, process.filled - runtime.baseline) if process is not None else None,
@@ -171,15 +171,15 @@ def _report_cell(cell: Cell, session_id: str, zygote_pid: int) -> CellReport:
 
 def _state(cell: Cell, process: _Process | None, calls: bool) -> tuple[CellStateName, list[WaitName]]:
     match cell.state:
-        case State.COMPLETED:
+        case CellState.COMPLETED:
             return "finished", []
-        case State.DRAINING:
+        case CellState.DELIVERING:
             return "draining", ["notifications"]
-        case State.RUNNING if cell.held_back:
+        case CellState.RUNNING if cell.output_full:
             return "paused", ["output"]
-        case State.RUNNING if process is None:
+        case CellState.RUNNING if process is None:
             return "starting", []
-        case State.RUNNING:
+        case CellState.RUNNING:
             assert process is not None
             waits = process.waits(calls)
             return ("waiting" if waits else "running"), waits
@@ -190,7 +190,7 @@ def _state(cell: Cell, process: _Process | None, calls: bool) -> tuple[CellState
 def _pending_calls(cell: Cell) -> list[PendingCalls]:
     now = time.perf_counter_ns()
     tools: dict[str, tuple[int, int]] = {}
-    for call in islice(cell.calls, MAX_CALLS):  # the oldest come first
+    for call in islice(cell.calls.pending, MAX_CALLS):  # the oldest come first
         if call.tool is not None:
             since, count = tools.get(call.tool, (call.since, 0))
             tools[call.tool] = since, count + 1

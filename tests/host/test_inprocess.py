@@ -129,7 +129,7 @@ async def test_a_runtime_that_is_killed_is_one_failed_cell(name: str, caplog: py
                 ExecuteRequest("call", [definition("echo")], "await tools.echo(); text('fine')")
             )
             assert (await other.initial_response()).content_items == [InputText("fine")]
-            zygote = provider.pool.zygote_pid
+            zygote = provider.pool.zygote.pid
             await until(lambda: len(children(zygote)) == 1)
             os.kill(children(zygote)[0], getattr(signal, name))
             response = await cell.initial_response()
@@ -137,7 +137,7 @@ async def test_a_runtime_that_is_killed_is_one_failed_cell(name: str, caplog: py
             assert response.error_text == "engine panic: the cell's runtime is lost"
             assert response.content_items == [InputText("before")]
             assert (await run(session, "text(1)")).error_text is None
-            assert provider.pool.zygote_pid == zygote
+            assert provider.pool.zygote.pid == zygote
     assert f"killed by {name}" in caplog.text
 
 
@@ -146,14 +146,14 @@ async def test_after_the_end_of_a_zygote_the_next_cell_has_a_fresh_one() -> None
         session = await provider.open_session(Recorder())
         await run(session, "store('k', 1)")
         cells = [await session.execute(ExecuteRequest("call", [], LOOP)) for _ in range(3)]
-        zygote = provider.pool.zygote_pid
+        zygote = provider.pool.zygote.pid
         os.kill(zygote, signal.SIGSEGV)
         for cell in cells:
             response = await cell.initial_response()
             assert isinstance(response, Result)
             assert response.error_text == "engine panic: the cell's runtime is lost"
         assert (await run(session, "text(load('k'))")).content_items == [InputText("1")]
-        assert provider.pool.zygote_pid != zygote
+        assert provider.pool.zygote.pid != zygote
 
 
 async def test_closing_ends_everything() -> None:
@@ -165,7 +165,7 @@ async def test_closing_ends_everything() -> None:
         assert isinstance(await cell.initial_response(), Terminated)
         with pytest.raises(SessionClosedError):
             await session.execute(ExecuteRequest("call", [], "1"))
-        family = [provider.pool.zygote_pid, *children(provider.pool.zygote_pid)]
+        family = [provider.pool.zygote.pid, *children(provider.pool.zygote.pid)]
         await provider.aclose()
         with pytest.raises(ProviderClosedError):
             await provider.open_session(Recorder())

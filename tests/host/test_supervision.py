@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from codemode_host.runtimes.host_side.runtime import RuntimeExit
+from codemode_host.runtimes.host_side.runtimes import RuntimeExit
 from codemode_host.supervision import limit_met, watch_kernel
 from codemode_protocol.exit_status import HostExitStatus
 from codemode_protocol.limits import Limits

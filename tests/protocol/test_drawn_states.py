@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from codemode_client._session import driver, host_session
+from codemode_host.cells import cell_states
 from codemode_protocol.state import TRANSITIONS
 from tools import draw_states
 
@@ -17,7 +19,8 @@ def test_a_page_that_does_not_match_fails_the_check_and_is_drawn_anew(
 ) -> None:
     page = tmp_path / "states.md"
     monkeypatch.setattr(draw_states, "PAGE", page)
-    page.write_text(f"before\n{draw_states.BEGIN}\nold\n{draw_states.END}\nafter\n")
+    own = f"{draw_states.OWN_BEGIN}\nold\n{draw_states.OWN_END}"
+    page.write_text(f"before\n{draw_states.BEGIN}\nold\n{draw_states.END}\n{own}\nafter\n")
     assert draw_states.main(["--check"]) == 1
     assert "does not match" in capsys.readouterr().out
     assert "old" in page.read_text()
@@ -44,3 +47,15 @@ def test_every_transition_of_every_table_is_drawn() -> None:
                 assert f"| **{state.value}** |" in drawn
                 for following in row.values():
                     assert f"    {state.value} --> {following.value}: " in drawn
+
+
+def test_every_transition_of_the_host_s_and_the_client_s_own_tables_is_drawn() -> None:
+    drawn = draw_states.draw_own()
+    for state, row in cell_states.TRANSITIONS.items():
+        assert f"| **{state.value}** |" in drawn
+        for following in row.values():
+            assert f"    {state.value} --> {following.value}: " in drawn
+    for table in (driver.TRANSITIONS, host_session.TRANSITIONS):
+        for before, followers in table.items():
+            for after in followers:
+                assert f"    {before.value} --> {after.value}\n" in drawn

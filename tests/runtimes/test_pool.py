@@ -13,8 +13,7 @@ import pytest
 import trio
 
 from codemode_host.runtimes import link
-from codemode_host.runtimes.host_side.pool import RuntimePool
-from codemode_host.runtimes.host_side.runtime import Runtime
+from codemode_host.runtimes.host_side.runtimes import Runtime, RuntimePool
 from codemode_host.runtimes.host_side.spawn import ZygoteOptions, spawn_zygote
 from codemode_host.runtimes.zygote.main import FORKS_AT_ONCE
 from codemode_protocol.values import ContentItem, InputText
@@ -23,7 +22,7 @@ from codemode_protocol.values import ContentItem, InputText
 @asynccontextmanager
 async def running_pool(options: ZygoteOptions | None = None, spares: int = 1) -> AsyncIterator[RuntimePool]:
     def failed(cause: str, refused: bool) -> None:
-        raise AssertionError(f"{cause}: {pool.complaints.tail()}")
+        raise AssertionError(f"{cause}: {pool.stderr.tail()}")
 
     zygote = spawn_zygote(options or ZygoteOptions())
     try:

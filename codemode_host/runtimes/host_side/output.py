@@ -1,18 +1,45 @@
-"""Reading a cell's output memory. The layout is in `link`; the writer is the prelude."""
+"""A cell's output: read from the memory that it writes to, and kept, within limits, until it is taken.
+
+The memory's layout is in `link`; the writer is the prelude.
+"""
 
 from __future__ import annotations
 
 import mmap
+from collections.abc import Callable
+from typing import cast
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from codemode_host.runtimes import link
-from codemode_protocol.limits import ITEM_TOO_LARGE
+from codemode_protocol.limits import ITEM_JSON_TOO_LARGE, ITEM_TOO_LARGE, MIB, Limits
 from codemode_protocol.values import ContentItem, ImageDetail, InputAudio, InputImage, InputText
 
 MAX_ITEM_BYTES = 24 * 1024 * 1024
 """The largest text or image, as it lies in the memory: one byte a character, two if one of them is beyond Latin-1."""
+
+ANSWER_BYTES = 32 * 1024 * 1024
+"""When the JSON of the buffered items takes more than this the cell has to wait. With one more filling of the output
+memory, one item of the largest size and an error text it still fits in a frame."""
+
+MAX_ITEM_JSON_BYTES = 44 * 1024 * 1024
+"""The largest text or image, as JSON."""
+
+# An item's own objects, and what its JSON has besides its characters.
+_ITEM_OVERHEAD = 112
+_JSON_OVERHEAD = 64
+# A character takes six bytes of JSON at most: \u0000.
+_JSON_EXPANSION = 6
+
+# What one filling of the output memory adds to the bound, with not too many items.
+_FILLING = link.OUTPUT_BYTES * (_JSON_EXPANSION + 1)
+
+OUTPUT_SHARE_BYTES = 4 * MIB
+"""So much output each cell may hold, however much all of them hold together."""
+
+WORTH_GIVING_BACK_BYTES = 8 * MIB
+"""After so much output was held at a time, what is free again is given back to the system."""
 
 
 class ItemTooLargeError(Exception):
@@ -30,12 +57,13 @@ class _Image(Struct, forbid_unknown_fields=True):
 
 _image_decoder = msgspec.json.Decoder(_Image)
 _encode = msgspec.json.Encoder().encode
+_items_decoder = msgspec.json.Decoder(list[ContentItem])
 
 
 class OutputReader:
     """Takes complete records out of the memory, in order, each exactly once.
 
-    The memory's content is the cell's to write, so everything in it is checked; LinkError is what a lie costs.
+    The memory's content is the cell's to write, so everything in it is checked; LinkError is raised for what is wrong.
     """
 
     def __init__(self, memory: mmap.mmap) -> None:
@@ -130,3 +158,131 @@ def _decode(kind: int, data: bytes) -> ContentItem:
             return InputAudio(data.decode("latin-1" if kind == link.AUDIO_LATIN1 else "utf-16-le"))
         case _:
             raise LinkError(f"output record of unknown kind {kind}")
+
+
+class OutputBudget:
+    """What all cells of a process may hold together of output that has not been taken."""
+
+    def __init__(self, limits: Limits, when_drained: Callable[[], None]) -> None:
+        """Keep `limits`; `when_drained` is called when nothing is held any more after there was much."""
+        self._limits = limits
+        self._when_drained = when_drained
+        self._held = 0
+        self._peak = 0
+        self._waiting: dict[OutputBuffer, None] = {}
+
+    def allow(self, buffer: OutputBuffer) -> int:
+        """Return how many bytes a full buffer may hold and its cell go on; its `when_room` is called on a change."""
+        if self._held <= self._limits.total_output_bytes:
+            return self._limits.output_bytes
+        self._waiting[buffer] = None
+        return OUTPUT_SHARE_BYTES
+
+    def count(self, more: int) -> None:
+        """Count so many bytes more, or less."""
+        self._held += more
+        self._peak = max(self._peak, self._held)
+        if self._held == 0 and self._peak > WORTH_GIVING_BACK_BYTES:
+            self._peak = 0
+            self._when_drained()
+        if more < 0 and self._waiting and self._held <= self._limits.total_output_bytes:
+            waiting, self._waiting = self._waiting, {}
+            for buffer in waiting:
+                buffer.when_room()
+
+
+class OutputBuffer:
+    """What one cell wrote and nothing has taken yet: bounded in memory, and never more than fits in one answer.
+
+    Counting is cheap where there is little and exact where there is much: an upper bound of what the answer will take
+    is kept, from the number of bytes and items alone, and only when it says that the answer might grow too large are
+    the items that came since encoded, to learn their size. That is done once: from then on their JSON stands for them.
+    """
+
+    def __init__(self, reader: OutputReader, budget: OutputBudget, when_room: Callable[[], None]) -> None:
+        """Read from `reader`. `when_room` is called when a buffer that was full may be so no more."""
+        self.when_room = when_room
+        self.held = 0
+        """What all of it takes in this process, in bytes, at most."""
+        self._reader = reader
+        self._budget = budget
+        self._items: list[ContentItem | Raw] = []
+        self._measured = 0  # of this many items the exact size is known
+        self._exact = 0
+        self._bound = 0  # of the others it is at most this, and of an unfinished one what there is
+        self._overrun = False  # an item was too large: nothing is read after that
+
+    def collect(self, end: int | None = None) -> None:
+        """Read the output memory up to `end`, or as far as it is written.
+
+        Raises:
+            LinkError: What is written there is no output.
+            ItemTooLargeError: After which there are only the items that came before.
+        """
+        if self._overrun:
+            return
+        reader = self._reader
+        before, wide = reader.position, reader.wide_bytes
+        try:
+            items = reader.take(reader.written if end is None else end)
+        except ItemTooLargeError:
+            self._overrun = True
+            raise
+        read = reader.position - before
+        if read > 0:
+            self._items += items
+            self._bound += read * _JSON_EXPANSION + len(items) * _JSON_OVERHEAD
+            more = read + reader.wide_bytes - wide + len(items) * _ITEM_OVERHEAD
+            self.held += more
+            self._budget.count(more)
+        if self._exact + self._bound > ANSWER_BYTES:
+            self._measure()
+
+    def rewind(self) -> None:
+        """The output memory has been read to its end; the cell starts again at the beginning."""
+        self._reader.rewind()
+
+    @property
+    def full(self) -> bool:
+        """Whether the cell has to wait until what there is has been taken."""
+        if not self._items:
+            return False
+        return self.held > self._budget.allow(self) or self._exact + self._bound > ANSWER_BYTES
+
+    def take(self) -> list[ContentItem]:
+        """Return all the items, and keep none: to be encoded, or `decoded`."""
+        # Where Raw stands for items an encoder puts just what they are.
+        items, self._items = cast("list[ContentItem]", self._items), []
+        self._measured = self._exact = 0
+        self._bound = self._reader.partial_json_bytes
+        less = self.held - self._reader.partial_bytes
+        if less:
+            self.held -= less
+            self._budget.count(-less)
+        return items
+
+    def measure_ahead(self) -> None:
+        """Measure before it is necessary, while the cell is at work on the next filling. Raises ItemTooLargeError."""
+        if self._bound > _FILLING and self._exact + self._bound + _FILLING > ANSWER_BYTES:
+            self._measure()
+
+    def _measure(self) -> None:
+        new = self._items[self._measured :]
+        size = len(encoded := _encode(new))
+        if size > MAX_ITEM_JSON_BYTES:
+            for item in new:
+                if len(_encode(item)) > MAX_ITEM_JSON_BYTES:
+                    self._items.remove(item)
+                    raise ItemTooLargeError(ITEM_JSON_TOO_LARGE(limit=MAX_ITEM_JSON_BYTES))
+        # Without its brackets: any number of items, in the place of one.
+        self._items[self._measured :] = [Raw(memoryview(encoded)[1:-1])] if new else []
+        self._exact += size
+        self._measured = len(self._items)
+        self._bound = self._reader.partial_json_bytes
+
+
+def decoded(items: list[ContentItem]) -> list[ContentItem]:
+    """Return the items of a response as objects, for a reader in this process."""
+    if not any(isinstance(item, Raw) for item in items):
+        return items
+    return _items_decoder.decode(_encode(items))
