@@ -14,10 +14,18 @@ from codemode_protocol.default_memory import DEFAULT_MEMORY_BYTES
 if TYPE_CHECKING:
     import re
 
-MIB = 1024 * 1024
+KIB = 1024
+MIB = 1024 * KIB
 
 MAX_FRAME_BYTES = 64 * MIB
 """The payload of a frame, which is the protocol's own limit."""
+
+
+MAX_ITEM_JSON_BYTES = 44 * MIB
+"""The largest text or image, as JSON."""
+
+MAX_JSON_DEPTH = 120
+"""How deep JSON may be nested that a tool is given, or gives back: others read no more than 128 levels of a message."""
 
 
 class Limits(NamedTuple):
@@ -45,8 +53,8 @@ class Limits(NamedTuple):
     """Output of a cell that has not been taken."""
     total_output_bytes: int = 64 * MIB
     """The same of all cells of a host."""
-    queued_bytes: int = 32 * MIB
-    """What may wait to be written to the client before cells have to wait."""
+    queued_bytes: int = 128 * KIB
+    """What may wait to be written to the client before cells have to wait: a cell that says much is heard no sooner."""
     unread_bytes: int = 512 * MIB
     """What may wait to be written to the client before the client counts as lost."""
     spare_runtimes: int = 2
@@ -75,7 +83,7 @@ FLAGS = {
     "answer_bytes": LimitFlag("--answers-mib", MIB, "answers to tool calls that a cell leaves unread"),
     "output_bytes": LimitFlag("--output-mib", MIB, "output of a cell that has not been taken"),
     "total_output_bytes": LimitFlag("--total-output-mib", MIB, "output of all cells that has not been taken"),
-    "queued_bytes": LimitFlag("--queue-mib", MIB, "what waits for the client before cells wait"),
+    "queued_bytes": LimitFlag("--queue-kib", KIB, "what waits for the client before cells wait"),
     "unread_bytes": LimitFlag("--unread-mib", MIB, "what waits for the client before it counts as lost"),
     "spare_runtimes": LimitFlag("--spares", 1, "runtimes kept ready", zero_allowed=True),
 }
@@ -118,6 +126,10 @@ STORED_TOO_LARGE = LimitText(
     "stored_bytes", "nothing was stored: the session's values would take more than {limit} MiB"
 )
 
+CELL_STORED_TOO_LARGE = LimitText(
+    "stored_bytes", "nothing was stored: what the cell stores takes more than {limit} MiB as JSON"
+)
+
 _ALONE = (
     MEMORY_MET,
     MEMORY_RAN_OUT,
@@ -134,7 +146,7 @@ _ALONE = (
     HOST_FULL,
 )
 """Texts that are the whole error."""
-_LAST_LINES = (TOO_MANY_STORED, STORED_TOO_LARGE)
+_LAST_LINES = (TOO_MANY_STORED, STORED_TOO_LARGE, CELL_STORED_TOO_LARGE)
 """Texts on a line of their own, below whatever else was wrong: storing is refused after the script's end."""
 
 FRAME_LIMIT = "frame_bytes"

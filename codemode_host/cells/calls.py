@@ -8,13 +8,12 @@ from typing import Protocol
 import msgspec
 from msgspec import Raw, Struct
 
-from codemode_host.runtimes.host_side.output import MAX_ITEM_JSON_BYTES, ItemTooLargeError, LinkError
-from codemode_protocol.limits import NOTIFICATION_TOO_LARGE
+from codemode_host.runtimes.host_side.output import ItemTooLargeError, LinkError
+from codemode_protocol.limits import MAX_ITEM_JSON_BYTES, MAX_JSON_DEPTH, NOTIFICATION_TOO_LARGE
+from codemode_protocol.nesting import is_nested_deeper
 from codemode_protocol.values import ToolDefinition, ToolInvocation
 
-_NESTING = 200
-"""How much deeper than a call's input the frame may be that carries it, and what its receiver wraps that in."""
-
+_TOO_DEEP = f"failed to serialize JavaScript value: it is nested more than {MAX_JSON_DEPTH} levels deep"
 _raw = msgspec.json.Decoder(Raw)
 
 
@@ -33,10 +32,10 @@ def checked_json(text: bytes) -> Raw:
         str(text, "utf-8")
     try:
         _raw.decode(text)
-        if text.count(b"[") + text.count(b"{") > _NESTING:
-            _raw.decode(b"[" * _NESTING + text + b"]" * _NESTING)
     except RecursionError:
-        raise NestingError("failed to serialize JavaScript value: it is nested too deeply") from None
+        raise NestingError(_TOO_DEEP) from None
+    if is_nested_deeper(text, MAX_JSON_DEPTH):
+        raise NestingError(_TOO_DEEP)
     return Raw(text)
 
 

@@ -16,6 +16,33 @@ GIVE_BACK_SECONDS = 2.0
 """Memory is given back no sooner than this, and no more often: what is soon needed again is expensive to get again."""
 
 
+TURN_SECONDS = 0.004
+"""So long all busy cells together may keep the process before its other tasks have their turn."""
+
+LEAST_SLICE_SECONDS = 0.0001
+
+
+class BusyCells:
+    """The cells that have more to say than one slice of the process's time takes; they share it.
+
+    A context manager, held by each of them while it waits for its next slice.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    @property
+    def slice_seconds(self) -> float:
+        """How long a cell may be served before it waits for its next turn."""
+        return max(TURN_SECONDS / (self._count + 1), LEAST_SLICE_SECONDS)
+
+    def __enter__(self) -> None:
+        self._count += 1
+
+    def __exit__(self, *error: object) -> None:
+        self._count -= 1
+
+
 class SessionOwner(ABC):
     """The runtimes of sessions, their tasks, what they hold together, and what a failure does."""
 
@@ -23,6 +50,7 @@ class SessionOwner(ABC):
         self.limits = limits
         self.cells = 0
         """How many cells there are in all sessions."""
+        self.busy = BusyCells()
         self.output_budget = OutputBudget(limits, self._give_back_memory)
         self.pool: RuntimePool
         self.nursery: trio.Nursery

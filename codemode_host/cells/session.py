@@ -8,7 +8,6 @@ changes the state (`cell_states`) and says what is to be said, so that no invari
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
 from math import inf
 
@@ -41,9 +40,6 @@ from codemode_protocol.values import (
 
 MAX_YIELD_TIME_MS = 10**12
 """Observation times above this, some thirty years, are taken for it: the clock's numbers stay finite."""
-
-ERROR_TEXT_LENGTH = 1024 * 1024
-"""Characters of an error text; what is longer is cut, so that the answer fits in a frame."""
 
 OUT_OF_MEMORY = "out of memory"
 """What the engine throws, as it is: no error object, which would take memory."""
@@ -268,39 +264,50 @@ class Cell:
 
     async def _listen(self) -> bool:
         """Return whether the script said that it was over before its link ended."""
-        frames: deque[Frame] = deque()
         while True:
             # One scope for as long as the observer has time, and not one for each wait: they are expensive.
             with trio.CancelScope(deadline=self._deadline) as self._scope:
-                return await self._take_frames(frames)
+                return await self._take_frames()
             if trio.current_time() >= self._deadline:
                 self._set_deadline(inf)
                 if self.state is CellState.RUNNING:  # else its observer is answered at its end
                     self._yield_now()
 
-    async def _take_frames(self, frames: deque[Frame]) -> bool:
-        """Serve the link; `frames` are those that have come and wait. May be cancelled and called again."""
-        runtime, outlet = self.runtime, self._session.outlet
+    async def _take_frames(self) -> bool:
+        """Serve the link, a slice at a turn. May be cancelled and called again."""
+        runtime, outlet, busy = self.runtime, self._session.outlet, self._session.owner.busy
         while True:
-            while frames and not self._too_many_calls:
-                frame = frames.popleft()
-                if self.state is CellState.RUNNING:
-                    self._take_frame(frame)
+            more = self._take_slice(busy.slice_seconds)
             outlet.flush()
             if self.state in SCRIPT_OVER:
                 return True
             await outlet.room()
-            if frames and self._too_many_calls:
+            if more:
+                with busy:
+                    await trio.lowlevel.checkpoint()
+                continue
+            if self._too_many_calls:
                 if runtime.exit is not None and runtime.exit.status != 0:
                     return False
                 self._wake = trio.Event()
                 await self._wake.wait()
                 continue
             await runtime.wait_readable()
-            received = runtime.receive()
-            if received is None:
+            if not runtime.receive():
                 return False
-            frames.extend(received)
+
+    def _take_slice(self, seconds: float) -> bool:
+        """Take frames that have arrived, for so long; return whether there may be more."""
+        end = time.perf_counter() + seconds
+        while not self._too_many_calls:
+            frame = self.runtime.next_frame()
+            if frame is None:
+                return False
+            if self.state is CellState.RUNNING:
+                self._take_frame(frame)
+            if time.perf_counter() >= end:
+                return True
+        return False
 
     @property
     def _too_many_calls(self) -> bool:
@@ -389,9 +396,8 @@ class Cell:
         self.output.collect(frame.end)
         if done.error == OUT_OF_MEMORY:
             done.error = memory_limit_text(self._limits)
-        elif done.error is not None and len(done.error) > ERROR_TEXT_LENGTH:
-            cut = len(done.error) - ERROR_TEXT_LENGTH
-            done.error = f"{done.error[:ERROR_TEXT_LENGTH]}… ({cut} more characters)"
+        elif done.error is not None and len(done.error) > link.MAX_ERROR_TEXT + 256:
+            raise LinkError(f"an error text of {len(done.error)} characters")
         self._deliver(CellEvent.SCRIPT_OVER, done)
 
     def _meet_limit(self, error_text: str) -> None:

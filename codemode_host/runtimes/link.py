@@ -15,6 +15,7 @@ import resource
 from struct import Struct
 
 _PAGE_BYTES = resource.getpagesize()
+MIB = 1024 * 1024
 
 # ------------------------------------------------------------------------------------------------------ control socket
 
@@ -49,15 +50,30 @@ EXIT_REFUSED = 78
 HEADER = Struct("<IBI")
 """Payload length in bytes, kind, END of the output memory at that time (0 from the host)."""
 
-MAX_LINK_PAYLOAD = 256 * 1024 * 1024
-"""A frame from a cell that claims more than this breaks the link's rules."""
-
 # cell → host
-CALL = 1  # "SEQ INDEX JSON": a tool call
+CALL = 1  # "SEQ INDEX JSON": a tool call; SEQ counts from 1
 NOTIFY = 2  # text
 YIELD = 3  # empty
 FLUSH = 4  # empty: the output memory is full, the cell waits for FLUSHED
 DONE = 5  # {"error": text or null, "stored": {key: JSON text}}
+
+MAX_PAYLOADS = {
+    CALL: 64 * MIB,  # a frame to the client has no room for more
+    NOTIFY: 48 * MIB,
+    YIELD: 0,
+    FLUSH: 0,
+    DONE: 96 * MIB,
+}
+"""The kinds of frame that a cell may send, and how long their payload may be, in bytes.
+
+A cell's own code keeps to it, whatever its script does: a frame that does not breaks the link's rules, and so does one
+that comes while none may come: before START, after DONE, or between FLUSH and FLUSHED."""
+
+MAX_END_CHARACTERS = 64 * MIB
+"""What JavaScript says at a script's end, as a string; as UTF-8 it may be longer."""
+
+MAX_ERROR_TEXT = 1024 * 1024
+"""UTF-16 units of a script's error text; what is longer is cut in the cell, which says by how much."""
 
 # host → cell
 START = 16  # START_LENGTHS, then source, tools and stored values
@@ -82,6 +98,9 @@ RECORD_MORE = 0x8000_0000
 
 NO_PIECE_BELOW = 4096
 """An item that does not fit is not begun in less room than this: the memory is emptied first."""
+
+MAX_RECORDS = 8192
+"""So many records are written before the memory is emptied, however short they are."""
 
 TEXT_LATIN1, TEXT_UTF16, IMAGE_LATIN1, IMAGE_UTF16, AUDIO_LATIN1, AUDIO_UTF16 = range(6)
 

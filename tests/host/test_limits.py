@@ -213,7 +213,7 @@ async def test_a_host_stays_small_through_an_endless_flood(source: str, observed
 
 
 async def test_a_client_that_reads_nothing_makes_cells_wait() -> None:
-    async with program("--queue-mib", "1") as host:
+    async with program("--queue-kib", "1024") as host:
         await host.open()
         await host.start("for (;;) notify('x'.repeat(100_000))")
         await until(lambda: any(map(is_in_write, host.runtimes())))

@@ -50,11 +50,12 @@ def test_items_come_out_in_order_and_once_however_the_reads_are_cut(texts: list[
 def test_an_item_in_pieces_is_joined_before_it_is_decoded() -> None:
     writer = Writer()
     reader = OutputReader(writer.memory)
-    data = "a😀b".encode("utf-16-le")
-    writer.record(link.TEXT_UTF16, data[:3], more=True)
+    text = "a😀b" * 1000
+    data = text.encode("utf-16-le")
+    writer.record(link.TEXT_UTF16, data[:4099], more=True)
     assert reader.take(reader.written) == []
-    writer.record(link.TEXT_UTF16, data[3:])
-    assert reader.take(reader.written) == [InputText("a😀b")]
+    writer.record(link.TEXT_UTF16, data[4099:])
+    assert reader.take(reader.written) == [InputText(text)]
 
 
 def test_a_rewound_memory_is_read_from_its_beginning() -> None:

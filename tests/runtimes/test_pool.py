@@ -45,9 +45,8 @@ async def finish(runtime: Runtime) -> tuple[list[ContentItem], str | None]:
     items: list[ContentItem] = []
     while True:
         await runtime.wait_readable()
-        frames = runtime.receive()
-        assert frames is not None, "the runtime ended before its script did"
-        for frame in frames:
+        assert runtime.receive(), "the runtime ended before its script did"
+        while (frame := runtime.next_frame()) is not None:
             items += runtime.output.take(frame.end)
             if frame.kind == link.FLUSH:
                 runtime.output.rewind()

@@ -14,6 +14,7 @@ import time
 
 from codemode_host.runtimes import link
 from codemode_host.runtimes.engine.realm import Realm
+from codemode_protocol.limits import CELL_STORED_TOO_LARGE, MAX_ITEM_JSON_BYTES, MIB, NOTIFICATION_TOO_LARGE
 
 TYPE_CHECKING = False  # typing itself takes 3 ms to import
 if TYPE_CHECKING:
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 _pack = link.HEADER.pack
 _unpack_end = int.from_bytes
 
+
+MAX_POLL_MS = 2**31 - 1
+"""The longest that poll waits at a time."""
+
+LARGE_PAYLOAD_BYTES = 1024 * 1024
 
 IDLE_MS = 10
 """A runtime that has waited for so many milliseconds uses the time. One that is needed sooner is better off without."""
@@ -53,7 +59,7 @@ def emit(kind: str, text: str) -> None:
         if kind == "call":
             _send(link.CALL, text.encode())
         elif kind == "notify":
-            _send(link.NOTIFY, text.encode())
+            _notify(text)
         elif kind == "timer":
             number, delay = text.split(" ")
             heapq.heappush(_cell.timers, (time.monotonic() + int(delay) / 1000, int(number)))
@@ -120,7 +126,7 @@ def _loop(realm: Realm) -> NoReturn:
             remaining = timers[0][0] - time.monotonic()
             if remaining <= 0:
                 break
-            if poll.poll(remaining * 1000 + 0.999):
+            if poll.poll(min(remaining * 1000 + 0.999, MAX_POLL_MS)):
                 _fill()
         if frame is None:
             _, number = heapq.heappop(timers)
@@ -141,8 +147,21 @@ def _clear_timers(numbers: str) -> None:
         cleared.clear()
 
 
+def _notify(text: str) -> None:
+    if len(text) <= link.MAX_PAYLOADS[link.NOTIFY]:
+        payload = text.encode()
+        if len(payload) <= link.MAX_PAYLOADS[link.NOTIFY]:
+            _send(link.NOTIFY, payload)
+            return
+    _finish('{"error":"%s","stored":{}}' % NOTIFICATION_TOO_LARGE(limit=MAX_ITEM_JSON_BYTES))
+
+
 def _finish(result: str) -> NoReturn:
-    _send(link.DONE, result.encode())
+    payload = result.encode()
+    if len(payload) > link.MAX_PAYLOADS[link.DONE]:  # a third of what JavaScript counts is as much again as UTF-8
+        limit = link.MAX_END_CHARACTERS // MIB
+        payload = b'{"error":"%s","stored":{}}' % CELL_STORED_TOO_LARGE(limit=limit).encode()
+    _send(link.DONE, payload)
     os._exit(0)
 
 
@@ -183,7 +202,16 @@ def _fill() -> None:
 
 
 def _send(kind: int, payload: bytes) -> None:
-    view = memoryview(_pack(len(payload), kind, _unpack_end(_cell.memory[:4], "little")) + payload)
+    header = _pack(len(payload), kind, _unpack_end(_cell.memory[:4], "little"))
+    if len(payload) < LARGE_PAYLOAD_BYTES:
+        _write(header + payload)
+    else:  # a large one is not copied once more
+        _write(header)
+        _write(payload)
+
+
+def _write(data: bytes) -> None:
+    view = memoryview(data)
     while view:
         view = view[os.write(_cell.writing, view) :]
 

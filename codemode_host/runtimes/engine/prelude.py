@@ -10,6 +10,7 @@ import os
 
 from codemode_host.runtimes import link
 from codemode_protocol.helpers import NAMES
+from codemode_protocol.limits import CELL_STORED_TOO_LARGE, MAX_JSON_DEPTH, MIB
 
 FILE_NAME = "exec_main.mjs"
 """What a script's own frames are known by."""
@@ -21,6 +22,11 @@ FRAGMENTS = (
 
 _CONSTANTS = {
     "AUDIO": link.AUDIO_LATIN1,
+    "MAX_CALL": link.MAX_PAYLOADS[link.CALL],
+    "MAX_END": link.MAX_END_CHARACTERS,
+    "MAX_ERROR_TEXT": link.MAX_ERROR_TEXT,
+    "MAX_JSON_DEPTH": MAX_JSON_DEPTH,
+    "MAX_RECORDS": link.MAX_RECORDS,
     "IMAGE": link.IMAGE_LATIN1,
     "KIND_SHIFT": link.RECORD_KIND_SHIFT,
     "MORE": link.RECORD_MORE,
@@ -35,6 +41,7 @@ def prelude_source() -> str:
     """Return the prelude: an expression whose value is a function of `emit`, JavaScript's only way out."""
     numbers = ", ".join(f"{name} = {value}" for name, value in _CONSTANTS.items())
     names = f'FILE = "{FILE_NAME}", GLOBAL_NAMES = " {" ".join(NAMES)} "'
+    names += f', TOO_MUCH_STORED = "{CELL_STORED_TOO_LARGE(limit=link.MAX_END_CHARACTERS // MIB)}"'
     body = "\n".join(_read(f"{fragment}.js") for fragment in FRAGMENTS)
     return f'(emit) => {{\n"use strict";\nconst {numbers}, {names};\n{body}}}\n'
 

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from codemode_host.runtimes import link
-from codemode_protocol.limits import ITEM_JSON_TOO_LARGE, ITEM_TOO_LARGE, MIB, Limits
+from codemode_protocol.limits import ITEM_JSON_TOO_LARGE, ITEM_TOO_LARGE, MAX_ITEM_JSON_BYTES, MIB, Limits
 from codemode_protocol.values import ContentItem, ImageDetail, InputAudio, InputImage, InputText
 
 MAX_ITEM_BYTES = 24 * 1024 * 1024
@@ -22,9 +22,6 @@ MAX_ITEM_BYTES = 24 * 1024 * 1024
 ANSWER_BYTES = 32 * 1024 * 1024
 """When the JSON of the buffered items takes more than this the cell has to wait. With one more filling of the output
 memory, one item of the largest size and an error text it still fits in a frame."""
-
-MAX_ITEM_JSON_BYTES = 44 * 1024 * 1024
-"""The largest text or image, as JSON."""
 
 # An item's own objects, and what its JSON has besides its characters.
 _ITEM_OVERHEAD = 112
@@ -71,6 +68,7 @@ class OutputReader:
         self.position = link.OUTPUT_START
         """How far the memory has been read, an offset in bytes."""
         self._partial: list[bytes] = []
+        self._items_since_rewind = 0
         self.partial_bytes = 0
         """What has been read of an item whose end is still to come."""
         self.partial_json_bytes = 0
@@ -89,6 +87,7 @@ class OutputReader:
         """The cell, which waits for this, starts again at the beginning of the memory."""
         self._memory[:4] = link.OUTPUT_START.to_bytes(4, "little")
         self.position = link.OUTPUT_START
+        self._items_since_rewind = 0
 
     def take(self, end: int) -> list[ContentItem]:
         """The items completed since the last call, up to offset `end`.
@@ -123,6 +122,8 @@ class OutputReader:
                 if self.partial_bytes > MAX_ITEM_BYTES:
                     raise ItemTooLargeError(ITEM_TOO_LARGE(limit=MAX_ITEM_BYTES))
                 if header & link.RECORD_MORE:
+                    if stop - start < link.NO_PIECE_BELOW - 8:
+                        raise LinkError(f"output record that goes on after {stop - start} bytes")
                     self.partial_json_bytes += _json_bytes(header, self._partial[-1])
                 else:
                     items.append(_decode(header >> link.RECORD_KIND_SHIFT, b"".join(self._partial)))
@@ -131,6 +132,9 @@ class OutputReader:
         except (UnicodeDecodeError, msgspec.DecodeError) as error:
             raise LinkError(f"output record cannot be decoded: {error}") from error
         self.position = end
+        self._items_since_rewind += len(items)
+        if self._items_since_rewind > link.MAX_RECORDS:
+            raise LinkError(f"{self._items_since_rewind} output records without a flush")
         return items
 
 

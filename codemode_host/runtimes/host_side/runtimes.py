@@ -90,12 +90,16 @@ class Runtime:
         self._writing = writing
         self._memory = memory
         self._received = bytearray()
+        self._parsed = 0
+        """So many bytes of what was received are behind the last frame."""
+        self._may_speak = False
+        """Frames may come: it has its script, does not wait for its output to be read, and is not over."""
         self._unsent: deque[memoryview] = deque()
         self._kill_sent = False
 
     def start(self, source: bytes, tools: bytes, stored: bytes) -> None:
         """Hand the runtime its script. `tools` and `stored` are JSON, in the shape that the realm documents."""
-        self.started = True
+        self.started = self._may_speak = True
         lengths = link.START_LENGTHS.pack(len(source), len(tools), len(stored))
         self.send(link.START, b"".join((lengths, source, tools, stored)))
 
@@ -104,6 +108,8 @@ class Runtime:
 
         A runtime that is gone takes nothing: that is noticed where its end is waited for.
         """
+        if kind == link.FLUSHED:
+            self._may_speak = True
         view = memoryview(link.HEADER.pack(len(payload), kind, 0) + payload)
         if self._unsent:
             self._unsent.append(view)
@@ -138,31 +144,37 @@ class Runtime:
                     self._unsent.popleft()
 
     async def wait_readable(self) -> None:
+        """Wait until the runtime has said something, or its link has ended."""
         await trio.lowlevel.wait_readable(self._reading)
 
-    def receive(self) -> list[Frame] | None:
-        """The frames that have arrived, without waiting; None at the end of the link. Raises LinkError."""
+    def receive(self) -> bool:
+        """Read what has arrived, without waiting; `next_frame` has it. Returns False at the end of the link."""
         try:
             data = os.read(self._reading, READ_BYTES)
         except BlockingIOError:
-            return []
-        if not data:
+            return True
+        if self._parsed:
+            del self._received[: self._parsed]
+            self._parsed = 0
+        self._received += data
+        return bool(data)
+
+    def next_frame(self) -> Frame | None:
+        """Return the next of the frames that have arrived, None when there is none. Raises LinkError."""
+        received, at = self._received, self._parsed
+        if len(received) - at < link.HEADER.size:
             return None
-        received = self._received
-        received += data
-        frames: list[Frame] = []
-        at, size = 0, len(received)
-        while size - at >= link.HEADER.size:
-            length, kind, end = link.HEADER.unpack_from(received, at)
-            if length > link.MAX_LINK_PAYLOAD or not link.CALL <= kind <= link.DONE:
-                raise LinkError(f"link frame of kind {kind} and {length} bytes")
-            start = at + link.HEADER.size
-            if size - start < length:
-                break
-            at = start + length
-            frames.append(Frame(kind, end, bytes(memoryview(received)[start:at])))
-        del received[:at]
-        return frames
+        length, kind, end = link.HEADER.unpack_from(received, at)
+        if not self._may_speak or length > link.MAX_PAYLOADS.get(kind, -1):
+            raise LinkError(f"a link frame of kind {kind} and {length} bytes, which may not come now")
+        start = at + link.HEADER.size
+        stop = start + length
+        if len(received) < stop:
+            return None
+        self._parsed = stop
+        if kind in (link.FLUSH, link.DONE):
+            self._may_speak = False
+        return Frame(kind, end, bytes(memoryview(received)[start:stop]) if length else b"")
 
     def kill(self) -> None:
         """Have the process killed. `exited` is set when it is really gone."""

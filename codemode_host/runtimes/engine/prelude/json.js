@@ -16,6 +16,27 @@ const asText = (value) => {
   }
   return "" + value;
 };
+const TOO_DEEP = "failed to serialize JavaScript value: it is nested more than " + MAX_JSON_DEPTH + " levels deep";
+// What is nested deeper others could not read.
+const refuseDepth = (text) => {
+  if (text.length <= 2 * MAX_JSON_DEPTH) return;
+  let depth = 0;
+  for (let i = 0; i < text.length; i++) {
+    const c = charCodeAt(text, i);
+    if (c === 34) i = endOfString(text, i);
+    else if (c === 91 || c === 123) {
+      if (++depth > MAX_JSON_DEPTH) throw TOO_DEEP;
+    } else if (c === 93 || c === 125) depth--;
+  }
+};
+const endOfString = (text, i) => {
+  for (;;) {
+    i = indexOf(text, '"', i + 1);
+    let before = i - 1;
+    while (charCodeAt(text, before) === 92) before--;
+    if ((i - before) % 2 === 1) return i;
+  }
+};
 const LONE = "failed to serialize JavaScript value: lone surrogate in a string";
 // JSON text writes a lone surrogate as an escape, which is no text that others could read.
 const refuseLoneSurrogates = (text) => {

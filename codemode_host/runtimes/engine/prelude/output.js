@@ -1,13 +1,20 @@
 // Output: records in memory that the host reads. See the layout there.
 const bytes = new Uint8Array(G.outputMemory), words = new Uint32Array(G.outputMemory);
 const SIZE = bytes.length;
-let at = OUTPUT_START;
+let at = OUTPUT_START, records = 0;
 const rewind = () => {
   at = OUTPUT_START;
   words[0] = at;
+  records = 0;
+};
+const empty = () => {
+  emit("flush", "");
+  rewind();
+  records = 1; // the one that is being written
 };
 const put = (kind, s) => {
   const length = s.length;
+  if (++records > MAX_RECORDS) empty();
   // Python copies a string of some length faster than a loop here does; a long one it would copy too often.
   if (length > 2048 && length <= 1048576) {
     emit(kind === TEXT ? "text" : kind === IMAGE ? "image" : "audio", wellFormed(s));
@@ -42,10 +49,7 @@ const putInPieces = (kind, s) => {
   let i = 0;
   do {
     // Not worth a piece: the rest of the memory is shorter than most items.
-    if (SIZE - at - 4 < (length - i) << wide && SIZE - at < NO_PIECE_BELOW) {
-      emit("flush", "");
-      rewind();
-    }
+    if (SIZE - at - 4 < (length - i) << wide && SIZE - at < NO_PIECE_BELOW) empty();
     const room = ((SIZE - at - 4) & ~3) >>> wide;
     const end = length - i <= room ? length : i + room;
     const size = (end - i) << wide;

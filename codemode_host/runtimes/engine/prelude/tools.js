@@ -7,6 +7,8 @@ const callTool = function (index, input) {
     text = json(input);
     if (text === undefined) throw NOT_JSON;
     refuseLoneSurrogates(text);
+    refuseDepth(text);
+    if (text.length > MAX_CALL) throw "code-mode IPC frame length " + text.length + " exceeds " + MAX_CALL + " bytes";
   }
   const id = ++lastCall;
   const promise = new Promise((resolve, reject) => {
