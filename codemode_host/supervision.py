@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterable
 
 from msgspec import Struct
 
@@ -69,15 +68,11 @@ def describe_ending(ending: RuntimeExit) -> str:
     )
 
 
-_OUT_OF_MEMORY_WORDS = ("out of memory", "unhandlable oom", "failed to allocate", "memoryerror", "bad_alloc")
-_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGTRAP, signal.SIGILL, signal.SIGSYS)
+def limit_met(ending: RuntimeExit, limits: Limits) -> str | None:
+    """Return the error text of a cell whose process ended at one of its limits; None when that is not what ended it.
 
-
-def limit_met(ending: RuntimeExit, limits: Limits, own_words: Iterable[str]) -> str | None:
-    """The error text of a cell whose process ended at one of its limits; None when that is not what ended it.
-
-    `own_words` is what the process said on standard error. An engine that cannot go on without more memory says so and
-    crashes; a crash without those words, well below the limit, is something else.
+    Only what the host, the kernel or the runtime's own code has set down counts. How much memory a process had, or what
+    it wrote on standard error, does not: a script can bring about either, and crash for another reason.
     """
     status = ending.status
     if ending.not_started is not None:
@@ -88,10 +83,6 @@ def limit_met(ending: RuntimeExit, limits: Limits, own_words: Iterable[str]) -> 
         status == -signal.SIGXCPU or (status == -signal.SIGKILL and ending.cpu_time >= limits.cpu_seconds)
     ):
         return CPU_MET(limit=limits.cpu_seconds)
-    if limits.memory_bytes is not None and -status in _CRASHES:
-        said_so = any(word in line.lower() for line in own_words for word in _OUT_OF_MEMORY_WORDS)
-        if said_so or ending.peak_resident >= limits.memory_bytes:
-            return memory_limit_text(limits)
     if status == -signal.SIGKILL and not ending.asked and _kernel_killed_for_memory():
         return MACHINE_OUT_OF_MEMORY()
     return None

@@ -40,7 +40,7 @@ def is_nested_deeper(text: bytes, levels: int) -> bool:
 
 
 def _exhausts_parser(text: bytes, levels: int) -> bool:
-    """Find out by the parser, which is quicker: how deep it can go from here, less these levels, is put around the text.
+    """Find out by the parser: how deep it can go from here, less these levels, is put around the text.
 
     Where Python measures its stack instead of counting levels (3.14), that is exact to some levels.
     """

@@ -1,4 +1,4 @@
-"""docs/architecture.md walks one execute through the client and through the host: it names the files that are visited."""
+"""docs/architecture.md walks one execute through the client and the host: it names the files that are visited."""
 
 from __future__ import annotations
 

@@ -428,7 +428,7 @@ class Cell:
             case CellState.FAILING:
                 self._deliver(CellEvent.PROCESS_ENDED, Done(self._limit_text, {}))
             case CellState.RUNNING:
-                text = limit_met(ending, self._limits, self.runtime.own_words())
+                text = limit_met(ending, self._limits)
                 if text is not None:
                     self._deliver(CellEvent.PROCESS_ENDED, Done(text, {}))
                 else:

@@ -153,14 +153,14 @@ def _notify(text: str) -> None:
         if len(payload) <= link.MAX_PAYLOADS[link.NOTIFY]:
             _send(link.NOTIFY, payload)
             return
-    _finish('{"error":"%s","stored":{}}' % NOTIFICATION_TOO_LARGE(limit=MAX_ITEM_JSON_BYTES))
+    _finish(f'{{"error":"{NOTIFICATION_TOO_LARGE(limit=MAX_ITEM_JSON_BYTES)}","stored":{{}}}}')
 
 
 def _finish(result: str) -> NoReturn:
     payload = result.encode()
     if len(payload) > link.MAX_PAYLOADS[link.DONE]:  # a third of what JavaScript counts is as much again as UTF-8
         limit = link.MAX_END_CHARACTERS // MIB
-        payload = b'{"error":"%s","stored":{}}' % CELL_STORED_TOO_LARGE(limit=limit).encode()
+        payload = f'{{"error":"{CELL_STORED_TOO_LARGE(limit=limit)}","stored":{{}}}}'.encode()
     _send(link.DONE, payload)
     os._exit(0)
 

@@ -18,7 +18,8 @@ Do not touch this lightly. Everything here holds for ``pythonmonkey==1.4.1`` and
    promise job runs when `js::RunJobs` is called. Fallback: `Engine.native_jobs` is False, and PythonMonkey's
    queue is used (`jobs`).
 4. *No rejection tracker.* PythonMonkey's crashes on reasons such as a Symbol. It is an exported setter.
-5. *No asyncio.* PythonMonkey's initialisation imports it, for one `asyncio.Event` that only its own job queue
+5. *Out of memory is a status.* See `exhaustion`. Without a fallback.
+6. *No asyncio.* PythonMonkey's initialisation imports it, for one `asyncio.Event` that only its own job queue
    and `wait` ever touch: three quarters of the time that the initialisation takes. It gets a stand-in with
    these two names. Checked: were it to want any other, the initialisation would fail with an AttributeError,
    and the self-check with it.
@@ -32,7 +33,9 @@ import sys
 from importlib.machinery import ExtensionFileLoader, ModuleSpec, PathFinder
 
 from codemode_host.runtimes.engine.elf import ElfError, Library
+from codemode_host.runtimes.engine.exhaustion import ExhaustionError, exit_when_exhausted
 from codemode_host.runtimes.engine.spidermonkey import FULFILLED, Interface, MissingSymbol
+from codemode_host.runtimes.link import EXIT_OUT_OF_MEMORY
 
 TYPE_CHECKING = False  # typing itself takes 3 ms to import
 if TYPE_CHECKING:
@@ -208,6 +211,10 @@ def load(options: EngineOptions | None = None) -> Engine:
         interface = Interface(_mapping.library, context)
     except (ValueError, MissingSymbol) as error:
         raise EngineError(str(error)) from error
+    try:
+        exit_when_exhausted(_mapping.library, EXIT_OUT_OF_MEMORY)
+    except (ExhaustionError, OSError, AttributeError) as error:
+        raise EngineError(f"running out of memory could not be told from a crash: {error}") from error
     interface.clear_rejection_tracker()
     run_jobs = None
     if not native_jobs:

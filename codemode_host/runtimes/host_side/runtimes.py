@@ -201,10 +201,6 @@ class Runtime:
             if self.exit is None:
                 self._pool.see_off(self)
 
-    def own_words(self) -> tuple[str, ...]:
-        """The last that the process itself said on standard error."""
-        return self._pool.stderr.of(self.pid)
-
     def evidence(self) -> tuple[str, ...]:
         """The last lines on standard error that are this process's, or no process's."""
         return self._pool.stderr.tail(self.pid)

@@ -21,6 +21,11 @@ TAIL_LINES = 40
 
 MAX_LINE_BYTES = 4096
 
+READ_CHUNKS = 16
+"""So much is looked at for what a process said before it ended: a pipe holds no more, but it may be filled meanwhile."""
+
+PAUSE_SECONDS = 0.005
+
 _OWNER = re.compile(r"\[(\d{1,10})\]")
 
 
@@ -48,24 +53,29 @@ class Complaints:
         with contextlib.suppress(trio.ClosedResourceError):
             while self._fd >= 0:
                 await trio.lowlevel.wait_readable(self._fd)
-                if not self.read_now():
+                if not self.read_now(1):
                     return
+                await trio.sleep(PAUSE_SECONDS)  # one that writes without end gets no more of this process's time
 
-    def read_now(self) -> bool:
-        """Take what there is, without waiting; whether more may come."""
-        while self._fd >= 0:
+    def read_now(self, chunks: int = READ_CHUNKS) -> bool:
+        """Take what there is, without waiting, but not more than so many pieces; return whether more may come."""
+        for _ in range(chunks):
+            if self._fd < 0:
+                break
             try:
                 chunk = os.read(self._fd, 1 << 16)
             except BlockingIOError:
                 return True
             if not chunk:
                 break
-            *lines, self._rest = (self._rest + chunk).split(b"\n")
-            for line in lines:
+            *lines, self._rest = (self._rest + chunk).rsplit(b"\n", TAIL_LINES + 1)
+            for line in lines[-TAIL_LINES:]:
                 self._note(line)
             if len(self._rest) > MAX_LINE_BYTES:
                 self._note(self._rest)
                 self._rest = b""
+        else:
+            return True
         if self._rest:
             self._note(self._rest)
             self._rest = b""
