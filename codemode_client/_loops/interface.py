@@ -43,15 +43,12 @@ class Waiter(Protocol):
 
     def done(self) -> bool:
         """Return whether the task was woken, or its sleep cancelled."""
-        ...
 
     def cancelled(self) -> bool:
         """Return whether its sleep was cancelled."""
-        ...
 
     def set_result(self, value: None, /) -> None:
         """Wake the task, unless `done`."""
-        ...
 
     def __await__(self) -> Generator[Any, Any, None]: ...
 
@@ -61,7 +58,6 @@ class Closable(Protocol):
 
     def close(self) -> None:
         """Call it no more. Idempotent; for a watched descriptor it must come before the descriptor is closed."""
-        ...
 
 
 class Task(Protocol):
@@ -82,21 +78,17 @@ class Loop(Protocol):
 
     async def enter(self) -> None:
         """Begin: from here on tasks can be started."""
-        ...
 
     async def leave(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         """Wait for every task. The arguments and the result are those of an `__aexit__`."""
-        ...
 
     def check(self) -> None:
         """Raise RuntimeError unless this loop runs the caller, in the process in which it was entered."""
-        ...
 
     def time(self) -> float:
         """Return the loop's clock, in seconds."""
-        ...
 
     def waiter(self, on_cancelled: Callable[[], object] | None = None) -> Waiter:
         """Return what lets the running task sleep until it is woken.
@@ -104,40 +96,30 @@ class Loop(Protocol):
         Args:
             on_cancelled: Called if the sleep is cancelled, in the same step as the cancelling, before the task runs.
         """
-        ...
 
     async def checkpoint(self) -> None:
         """Let other tasks run, and be cancelled if the caller is."""
-        ...
 
     async def checkpoint_if_cancelled(self) -> None:
         """Be cancelled if the caller is, where a loop has cancellation that lasts."""
-        ...
 
     async def shield(self, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Await a function to its end, whatever cancels the caller meanwhile; the cancellation comes after it."""
-        ...
 
     def start(self, function: Callable[[], Coroutine[Any, Any, object]], context: Context | None = None) -> Task:
         """Start a task, in a copy of `context` or of the caller's; an exception in it ends the provider's block."""
-        ...
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> Closable:
         """Call a function once, so many seconds from now."""
-        ...
 
     def when_readable(self, fd: int, function: Callable[[], object]) -> Closable:
         """Call a function whenever a descriptor can be read, until that is closed."""
-        ...
 
     def when_writable(self, fd: int, function: Callable[[], object]) -> Closable:
         """Call a function whenever a descriptor can be written to, until that is closed."""
-        ...
 
     def call_from_thread(self, function: Callable[[], object]) -> None:
         """Have a function called on the loop. Any thread may ask; after the loop's end nothing happens."""
-        ...
 
     def is_cancellation(self, error: BaseException) -> bool:
         """Return whether an exception is the loop's way to cancel a task."""
-        ...

@@ -29,7 +29,6 @@ class Tool(Protocol):
         `argument` is an object for a function, a string for a freeform tool, null for no arguments. An exception
         rejects the promise in JavaScript; `ToolError` is the one whose text is all that the script is told.
         """
-        ...
 
 
 class Toolbox:

@@ -53,11 +53,9 @@ class ReportedHost(Protocol):
     @property
     def sessions(self) -> Mapping[str, CellSession]:
         """The open ones."""
-        ...
 
     def turn_over(self) -> None:
         """Write what was queued: all has been said for now."""
-        ...
 
 
 END_SECONDS = 1.0
