@@ -52,8 +52,8 @@ class TextDisplay:
         if not isinstance(result, Result):
             self._tell("the cell was terminated")
         elif result.error_text is not None:
-            excerpt = script.excerpt(result.error_text)
-            self._tell(script.located(result.error_text) + (f"\n\n{excerpt}" if excerpt else ""))
+            line = script.marked_line(result.error_text)
+            self._tell(script.located(result.error_text) + (f"\n\n{line}" if line else ""))
 
     def refused(self, message: str) -> None:
         self._tell(message)
