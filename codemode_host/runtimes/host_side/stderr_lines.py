@@ -1,7 +1,7 @@
-"""What the zygote and the runtimes wrote to standard error: the evidence of how they ended.
+"""The standard error of the zygote and the runtimes, kept as evidence of how they ended.
 
-They share one pipe. The engine puts the number of its process in front of what it says, in brackets, and so does a
-runtime of ours: that tells whose a line is.
+They share one pipe. The engine prefixes its messages with its process id in brackets, and so do our runtimes, which
+tells their lines apart.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import trio
 logger = logging.getLogger("codemode_host.runtimes")
 
 TAIL_LINES = 40
-"""So many of the last lines are kept, whoever wrote them."""
+"""The number of last lines that are kept, of all processes together."""
 
 MAX_LINE_BYTES = 4096
 
@@ -25,7 +25,7 @@ _OWNER = re.compile(r"\[(\d{1,10})\]")
 
 
 class Complaints:
-    """Reads one end of a pipe, and keeps its last lines. Takes the descriptor over."""
+    """The last lines from a pipe. Owns the descriptor and closes it."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -34,17 +34,17 @@ class Complaints:
         os.set_blocking(fd, False)
 
     def tail(self, pid: int | None = None) -> tuple[str, ...]:
-        """The last lines: of one process and those that are nobody's, or all of them."""
+        """Return the last lines: all, or those of one process and those without a process id."""
         self.read_now()
         return tuple(text for owner, text in self._lines if pid is None or owner in (pid, None))
 
     def of(self, pid: int | None) -> tuple[str, ...]:
-        """The last lines that this process put its number on."""
+        """Return the last lines with the id of this process."""
         self.read_now()
         return tuple(text for owner, text in self._lines if owner == pid and pid is not None)
 
     async def read(self) -> None:
-        """Keep reading until the pipe ends, so that nobody has to wait who writes."""
+        """Read until the pipe ends, so that writers never block."""
         with contextlib.suppress(trio.ClosedResourceError):
             while self._fd >= 0:
                 await trio.lowlevel.wait_readable(self._fd)
@@ -52,7 +52,7 @@ class Complaints:
                     return
 
     def read_now(self) -> bool:
-        """Take what there is, without waiting; whether more may come."""
+        """Read what is available without waiting, and return whether more may come."""
         while self._fd >= 0:
             try:
                 chunk = os.read(self._fd, 1 << 16)
@@ -72,6 +72,7 @@ class Complaints:
         return False
 
     def close(self) -> None:
+        """Close the descriptor. Idempotent."""
         if self._fd >= 0:
             trio.lowlevel.notify_closing(self._fd)
             os.close(self._fd)
