@@ -38,7 +38,7 @@ def table_of(role: Role, machine: Machine) -> Table:
 
 
 def diagram(table: Table) -> list[str]:
-    """A table as a Mermaid diagram: the initial state is the first, a final one is one that is never left."""
+    """Draw a table as a Mermaid diagram: the first state is the initial one, states without successors are final."""
     states = list(table)
     lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {states[0].value}"]
     for state, row in table.items():
@@ -52,7 +52,7 @@ def diagram(table: Table) -> list[str]:
 
 
 def grid(table: Table) -> list[str]:
-    """A table as a table: a row for each state, a column for each event; an empty field is a violation."""
+    """Draw a table with a row for each state and a column for each event; an empty field is a violation."""
     events: dict[Event, None] = {}
     for event in type(next(event for row in table.values() for event in row)):
         if any(event in row for row in table.values()):
@@ -82,7 +82,7 @@ def section(machines: list[Machine]) -> list[str]:
 
 
 def draw() -> str:
-    """What stands between the markers."""
+    """Return the text between the markers."""
     groups: list[list[Machine]] = []
     for machine in Machine:
         for group in groups:
@@ -95,7 +95,7 @@ def draw() -> str:
 
 
 def redraw(page: str) -> str:
-    """The page, with what stands between its markers drawn anew."""
+    """Return the page with the text between its markers replaced."""
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:

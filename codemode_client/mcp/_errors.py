@@ -1,4 +1,4 @@
-"""The error of a server as a whole. (A failed call is a `ToolError` for the script.)"""
+"""The error of a server as a whole; a failed call is a `ToolError` for the script."""
 
 from __future__ import annotations
 

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 SUMMARY = "end cells of running hosts"
 DESCRIPTION = (
     "End cells by the handles that `codemode ps` shows, all cells of a session, or a whole host; asks nothing, and "
-    "says what was ended. Whoever waits for a cell, now or next, gets what it wrote and is told that it was "
-    "terminated; one that was over and not collected loses its result. A host is sent SIGTERM, and two seconds later "
-    "SIGKILL: its client finds it lost. The exit status is 0 when all of it was ended, 1 when something was not there, "
+    "says what was ended. The present or next wait for a cell returns its output and that it was terminated; a "
+    "finished cell whose result was not taken loses it. A host is sent SIGTERM, and two seconds later SIGKILL: its "
+    "client finds it lost. The exit status is 0 when all of it was ended, 1 when something was not there, "
     "2 when the command line cannot be used, 3 when a host does not answer or does not end."
 )
 EXAMPLE = "codemode kill 4711:session-1:3"

@@ -155,7 +155,7 @@ class ServerProcess:
 
 
 async def _exited(process: Process, seconds: float) -> bool:
-    """Return whether a process exits in time. (Under asyncio, `wait` also waits for pipes that children may hold.)"""
+    """Return whether a process exits in time; under asyncio, `wait` also waits for pipes that children may hold."""
     deadline = anyio.current_time() + seconds
     while process.returncode is None:
         if anyio.current_time() >= deadline:

@@ -43,7 +43,7 @@ async def http_streams(server: HttpServer) -> AsyncIterator[tuple[Any, Any]]:
 
 
 class _Watched:
-    """A stream of received messages that reports its end. (The SDK reports it only to running calls.)"""
+    """A stream of received messages that reports its end, which the SDK reports only to running calls."""
 
     def __init__(self, stream: Any, ended: Callable[[], None]) -> None:
         self._stream = stream
