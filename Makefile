@@ -36,9 +36,11 @@ test: setup
 	$(RUN)/python -m pytest $(ARGS)
 endif
 
-check: setup ## formatter, linter and type checker, changing nothing
+check: setup ## formatter, linters, spelling and type checker, changing nothing
 	$(RUN)/ruff format --check --quiet $(SOURCES)
 	$(RUN)/ruff check --quiet $(SOURCES)
+	$(RUN)/python tools/lint_javascript.py
+	$(RUN)/codespell $(SOURCES) *.md Makefile pyproject.toml
 	$(RUN)/mypy $(SOURCES)
 
 format: setup ## let formatter and linter put right what they can

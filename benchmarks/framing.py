@@ -47,7 +47,7 @@ def stream_of(payload: int, message: Callable[[bytes], m.Message]) -> bytes:
 
 
 def framing_table(rounds: int) -> None:
-    """What a host pays for each way of cutting, decoding included. The messages answer calls that nobody made."""
+    """Measure the host's cost of each framing, including decoding. The messages answer calls that were never made."""
 
     def failure(text: bytes) -> m.Message:
         return m.DelegateResponse(1, m.Failure(text.decode()))

@@ -58,9 +58,9 @@ def running_seconds(pid: int) -> float:
 
 
 class Foreign:
-    """How much of the machine's processors went to processes other than this one and its descendants.
+    """The processor time of all processes except this one and its descendants.
 
-    A benchmark beside somebody else's work is worth less: the share is reported with the results.
+    Other work makes a benchmark less reliable, so its share is reported with the results.
     """
 
     def __init__(self) -> None:

@@ -34,7 +34,7 @@ ONE_TEXT = "text(1)"
 
 WARM_UP_EXECUTES = 10
 SETTLE_SECONDS = 0.1
-"""Then a host has done what it does while nobody waits."""
+"""By then a host has done its idle-time work."""
 
 
 class CaseFailed(Exception):

@@ -1,28 +1,28 @@
-"""The client as plain calls: the names of `codemode_client`, each with the same rules and errors.
+"""The client as plain calls: the names of `codemode_client`, with the same rules and errors.
 
 The client runs on an asyncio loop in a background thread, and any number of threads may use one provider and its
-sessions at once. Tools that are plain functions run in worker threads; async ones, `on_notify` and `on_cell_closed` on
-the background loop, where asyncio and the libraries for it work; all in the context of the code that opened the
+sessions at once. Tools that are plain functions run in worker threads; async ones, `on_notify` and `on_cell_closed` run
+on the background loop, where asyncio and the libraries for it work. All run in the context of the code that opened the
 session.
 
-A call that an exception leaves early, as KeyboardInterrupt does after Ctrl-C, is cancelled: a cell that nobody has is
-terminated, and what a wait had taken is kept for the next. In an event loop these calls work, but nothing else runs
-there meanwhile: `codemode_client` is for that.
+A call that is interrupted by an exception, such as KeyboardInterrupt after Ctrl-C, is cancelled: a cell whose id was
+not returned is terminated, and the output that a wait had taken is kept for the next. These calls block an event loop
+that runs their thread: use `codemode_client` there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from functools import partial
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from codemode_client._blocking.thread import BackgroundLoop
-from codemode_client._model.definitions import ModelToolDefinition, Until
+from codemode_client._model.definitions import ModelToolDefinition
 from codemode_client._model.output import ModelOutput
-from codemode_client._model.tools import DEFAULT_MAX_WAIT_MS, HasDefinitions
+from codemode_client._model.tools import DEFAULT_MAX_WAIT_MS, ToolSource
 from codemode_client._model.tools import ModelTools as AsyncModelTools
 from codemode_client._session.cells import StartedCell as AsyncStartedCell
 from codemode_client._session.options import ProviderOptions
@@ -35,7 +35,6 @@ from codemode_protocol.session import Delegate
 from codemode_protocol.values import (
     DEFAULT_MAX_OUTPUT_TOKENS,
     DEFAULT_YIELD_TIME_MS,
-    ExecuteRequest,
     Outcome,
     Result,
     RuntimeResponse,
@@ -46,15 +45,30 @@ from codemode_protocol.values import (
 
 __all__ = ["CodeModeProvider", "ModelTools", "Session", "StartedCell", "Toolbox"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class CodeModeProvider(ProviderOptions):
-    """Opens sessions on a host process of its own; see `codemode_client.CodeModeProvider`.
+def _mirrors(
+    original: Callable[Concatenate[Any, P], object],
+) -> Callable[[Callable[..., T]], Callable[Concatenate[Any, P], T]]:
+    """Give a method the parameters and the docstring of its async original."""
 
-    A context manager, and it must be entered. Leaving it ends the host and the background thread and waits for both,
-    and so for tools that still run; Ctrl-C then stops the waiting. A program that ends without leaving it takes the
-    host with it.
+    def decorate(method: Callable[..., T]) -> Callable[Concatenate[Any, P], T]:
+        parameters = inspect.signature(original)
+        method.__signature__ = parameters.replace(return_annotation=method.__annotations__["return"])  # type: ignore[attr-defined]
+        method.__doc__ = original.__doc__
+        return method
+
+    return decorate
+
+
+class CodeModeProvider(ProviderOptions):
+    """Opens sessions on its own host process; see `codemode_client.CodeModeProvider`.
+
+    A context manager that must be entered. Leaving it stops the host and the background thread and waits for both,
+    including tools that still run; Ctrl-C interrupts this wait. The host also ends with a program that does not leave
+    the block.
     """
 
     def __post_init__(self) -> None:
@@ -65,22 +79,22 @@ class CodeModeProvider(ProviderOptions):
 
     @property
     def closed(self) -> bool:
-        """Closing has begun: nothing new is started."""
+        """Whether closing has begun."""
         return self._provider.closed
 
     @property
     def counters(self) -> Counters:
-        """How often things have happened so far. May be read at any time, by any thread, and after the end."""
+        """A snapshot of the counters. Any thread may read it at any time, also after the end."""
         return self._provider.counters
 
     @property
     def host_pid(self) -> int | None:
-        """The id of the host process; None while there is none that is used."""
+        """The host's process id; None while no host is running."""
         return self._provider.host_pid
 
     @property
     def open_count(self) -> int:
-        """How many sessions, requests and tool calls are open on the host."""
+        """The number of sessions, requests and tool calls open on the host."""
         return self._provider.open_count
 
     def __enter__(self) -> Self:
@@ -89,16 +103,14 @@ class CodeModeProvider(ProviderOptions):
         self._background = BackgroundLoop(self._provider)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         background = self._entered()
         background.check()
         background.stop()
         background.join()
 
+    @_mirrors(AsyncProvider.open_session)
     def open_session(self, delegate: Delegate, session_id: str | None = None) -> Session:
-        """Open a session; see `codemode_client.CodeModeProvider.open_session`."""
         background = self._entered()
 
         def shut_down(session: AsyncSession) -> None:
@@ -109,12 +121,12 @@ class CodeModeProvider(ProviderOptions):
 
     @contextmanager
     def session(self, delegate: Delegate, session_id: str | None = None) -> Iterator[Session]:
-        """Open a session that is shut down at the end of the block."""
+        """Open a session for the block, as `open_session` does, and shut it down at the end."""
         with self.open_session(delegate, session_id) as session:
             yield session
 
+    @_mirrors(AsyncProvider.aclose)
     def aclose(self) -> None:
-        """End the host, and with it every session; see `codemode_client.CodeModeProvider.aclose`."""
         if self._background is None:
             self._provider.closed = True
             return
@@ -130,7 +142,7 @@ class CodeModeProvider(ProviderOptions):
 
 
 class Session:
-    """Cells that share stored values; see `codemode_client.Session`. Made by `CodeModeProvider.open_session`."""
+    """A session: cells that share stored values; see `codemode_client.Session`."""
 
     def __init__(self, background: BackgroundLoop, session: AsyncSession) -> None:
         self._background = background
@@ -139,55 +151,36 @@ class Session:
 
     @property
     def generation(self) -> int:
-        """The number of the host that the session is bound to; once that is lost, of the one it will be bound to."""
+        """The generation of the current host; once that is lost, the next generation."""
         return self._session.generation
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.shutdown()
 
-    def execute(
-        self,
-        source: str | ExecuteRequest,
-        tools: Iterable[ToolDefinition] | None = None,
-        *,
-        yield_time_ms: int | None = None,
-        max_output_tokens: int | None = None,
-        tool_call_id: str = "execute",
-    ) -> StartedCell:
-        """Start a cell; see `codemode_client.Session.execute`."""
-        function = partial(
-            self._session.execute,
-            source,
-            tools,
-            yield_time_ms=yield_time_ms,
-            max_output_tokens=max_output_tokens,
-            tool_call_id=tool_call_id,
-        )
+    @_mirrors(AsyncSession.execute)
+    def execute(self, *args: Any, **keywords: Any) -> StartedCell:
+        function = partial(self._session.execute, *args, **keywords)
         return StartedCell(self, self._call(function, AsyncStartedCell.abandon))
 
+    @_mirrors(AsyncSession.wait)
     def wait(self, request: WaitRequest) -> Outcome:
-        """Observe a cell; see `codemode_client.Session.wait`."""
         return self._call(partial(self._session.wait, request), self._session.keep)
 
+    @_mirrors(AsyncSession.terminate)
     def terminate(self, cell_id: str) -> Outcome:
-        """Stop a cell and take its last output; see `codemode_client.Session.terminate`."""
         return self._call(partial(self._session.terminate, cell_id), self._session.keep)
 
+    @_mirrors(AsyncSession.shutdown)
     def shutdown(self) -> None:
-        """Stop every cell and close the session; see `codemode_client.Session.shutdown`."""
         with suppress(SessionClosedError):
             self._call(self._session.shutdown)
 
-    def run(
-        self, source: str, tools: Iterable[ToolDefinition] | None = None, *, tool_call_id: str = "run"
-    ) -> Result | Terminated:
-        """Run a script to its end; see `codemode_client.Session.run`."""
-        return self._call(partial(self._session.run, source, tools, tool_call_id=tool_call_id))
+    @_mirrors(AsyncSession.run)
+    def run(self, *args: Any, **keywords: Any) -> Result | Terminated:
+        return self._call(partial(self._session.run, *args, **keywords))
 
     def _call(
         self, function: Callable[[], Coroutine[Any, Any, T]], give_back: Callable[[T], object] | None = None
@@ -196,7 +189,7 @@ class Session:
 
 
 class StartedCell:
-    """A cell that runs; see `codemode_client.StartedCell`."""
+    """A cell that was started; see `codemode_client.StartedCell`."""
 
     __slots__ = ("_cell", "_response", "_session", "cell_id")
 
@@ -205,30 +198,29 @@ class StartedCell:
         self._cell = cell
         self._response: RuntimeResponse | None = None
         self.cell_id: str = cell.cell_id
-        """The public id, for `wait` and `terminate`."""
 
+    @_mirrors(AsyncStartedCell.initial_response)
     def initial_response(self) -> RuntimeResponse:
-        """Wait for the first answer about the cell; see `codemode_client.StartedCell.initial_response`."""
         if self._response is None:
             self._response = self._session._call(self._cell.initial_response, self._keep)
         return self._response
 
+    @_mirrors(AsyncStartedCell.abandon)
     def abandon(self) -> None:
-        """Give the cell up: it is terminated if it still runs, and what it wrote is dropped. Does not wait."""
         self._session._background.post(self._cell.abandon)
 
     def _keep(self, response: RuntimeResponse) -> None:
-        if self._response is None:  # no other caller has had it
+        if self._response is None:  # it reached no other caller
             self._cell.keep_initial_response()
 
 
 class ModelTools:
-    """The two tools through which a model runs scripts; see `codemode_client.ModelTools`."""
+    """The two tools `exec` and `wait` for a model; see `codemode_client.ModelTools`."""
 
     def __init__(
         self,
         session: Session,
-        tools: HasDefinitions | Sequence[ToolDefinition],
+        tools: ToolSource | Sequence[ToolDefinition],
         *,
         exec_name: str = "exec",
         wait_name: str = "wait",
@@ -250,39 +242,23 @@ class ModelTools:
 
     @property
     def definitions(self) -> list[ModelToolDefinition]:
-        """`exec`, which describes the nested tools, and `wait`."""
+        """The definitions of `exec`, which describes the nested tools, and `wait`."""
         return self._tools.definitions
 
-    def call(self, name: str, arguments: str | Mapping[str, object], *, call_id: str | None = None) -> ModelOutput:
-        """Do what a model asked for; see `codemode_client.ModelTools.call`."""
-        function = partial(self._tools.call, name, arguments, call_id=call_id)
+    @_mirrors(AsyncModelTools.call)
+    def call(self, name: str, *args: Any, **keywords: Any) -> ModelOutput:
+        function = partial(self._tools.call, name, *args, **keywords)
         return self._session._call(function, self._stop if name == self._exec_name else None)
 
-    def exec(self, source: str, *, call_id: str | None = None) -> ModelOutput:
-        """Run a script; see `codemode_client.ModelTools.exec`."""
-        return self._session._call(partial(self._tools.exec, source, call_id=call_id), self._stop)
+    @_mirrors(AsyncModelTools.exec)
+    def exec(self, *args: Any, **keywords: Any) -> ModelOutput:
+        return self._session._call(partial(self._tools.exec, *args, **keywords), self._stop)
 
-    def wait(
-        self,
-        cell_id: str,
-        *,
-        yield_time_ms: int | None = None,
-        max_tokens: int | None = None,
-        terminate: bool = False,
-        until: Until = "yield",
-    ) -> ModelOutput:
-        """Observe a running cell, or stop it; see `codemode_client.ModelTools.wait`."""
-        function = partial(
-            self._tools.wait,
-            cell_id,
-            yield_time_ms=yield_time_ms,
-            max_tokens=max_tokens,
-            terminate=terminate,
-            until=until,
-        )
-        return self._session._call(function)
+    @_mirrors(AsyncModelTools.wait)
+    def wait(self, *args: Any, **keywords: Any) -> ModelOutput:
+        return self._session._call(partial(self._tools.wait, *args, **keywords))
 
     def _stop(self, output: ModelOutput) -> None:
-        """Stop the script of an `exec` that was interrupted: nobody knows its cell's id."""
+        """Stop the script of an interrupted `exec`: its cell's id was not returned."""
         if output.status == "running" and output.cell_id is not None:
             self._session._background.start_soon(partial(self._tools.wait, output.cell_id, terminate=True))

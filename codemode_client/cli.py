@@ -11,30 +11,21 @@ from importlib import import_module
 from codemode_client._cli.commands import ExitStatus, UsageError
 from codemode_protocol.errors import CodeModeError, HostError, first_cause
 
-# In the order of the help.
-COMMANDS = (
-    "run",
-    "repl",
-    "tools",
-    "doctor",
-    "mcp",
-    "ps",
-    "kill",
-    "replay",
-)
-
+COMMANDS = ("run", "repl", "tools", "doctor", "mcp", "ps", "kill", "replay")
+"""In the order of the help."""
 
 _EXAMPLE = "example: "
 
 
 class _Help(argparse.HelpFormatter):
-    """Breaks no line of an example, so that it can be copied."""
+    """A formatter that keeps an example on one line, so that it can be copied."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return text if text.startswith(_EXAMPLE) else super()._fill_text(text, width, indent)
 
 
 def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line with all commands."""
     top = argparse.ArgumentParser(
         prog="codemode",
         description="Run JavaScript cells that call your tools.",
@@ -56,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status."""
+    """Run a command and return its exit status. The entry point of `codemode`."""
     try:
         _give_missing_streams()
         options = parser().parse_args(argv)
@@ -65,16 +56,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status: int = options.run(options)
         sys.stdout.flush()
-    except BaseException as raised:  # a group may hold what is meant, however deep
-        told = _tell(options.command, first_cause(raised))
-        if told is None:
+    except BaseException as raised:  # the cause may be nested in exception groups
+        failed = _report_failure(options.command, first_cause(raised))
+        if failed is None:
             raise
-        return told
+        return failed
     return status
 
 
-def _tell(command: str, cause: BaseException) -> ExitStatus | None:
-    """Say on standard error what ended a command, and give its status; None for what is a mistake in this program."""
+def _report_failure(command: str, cause: BaseException) -> ExitStatus | None:
+    """Write what ended a command to standard error and return its exit status; None for a bug in this program."""
     status = ExitStatus.USAGE
     if isinstance(cause, HostError):
         status = ExitStatus.HOST_FAILURE
@@ -84,7 +75,7 @@ def _tell(command: str, cause: BaseException) -> ExitStatus | None:
     elif isinstance(cause, OSError):
         _discard_output()
         if isinstance(cause, BrokenPipeError):
-            return ExitStatus.OK  # whoever read our output has had enough
+            return ExitStatus.OK  # the reader of our output has closed it
     elif not isinstance(cause, (CodeModeError, UsageError)):
         return None
     sys.stderr.write(f"codemode {command}: {cause}\n")
@@ -92,19 +83,19 @@ def _tell(command: str, cause: BaseException) -> ExitStatus | None:
 
 
 def _give_missing_streams() -> None:
-    """A program may be started with its standard output or its standard error closed."""
+    """Replace a standard output or standard error that was closed when the program started."""
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
-        # A terminal that cannot show a character is no reason to stop.
+        # A character that the terminal cannot show must not end the program.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _discard_output() -> None:
-    """What is still buffered for standard output goes nowhere: the interpreter would fail once more to write it."""
+    """Send buffered output to the null device: the interpreter would fail to write it at exit."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)

@@ -1,23 +1,20 @@
-"""What a provider has counted since it was made.
-
-Counting is adding to an integer, so it is always on.
-"""
+"""A provider's counters. Counting is adding to an integer, so it is always on."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 CellEnd = Literal["completed", "failed", "limited", "terminated", "lost"]
-"""How a cell ended: its script succeeded, threw (or did not compile), met a limit, was stopped, or lost its host."""
+"""How a cell ended: its script succeeded, threw (or did not compile), met a limit, was terminated, or lost its host."""
 
 
 class Counters(Struct, frozen=True, kw_only=True):
-    """How often things have happened under one provider; what is `live` or `running` is how many there are now.
+    """A snapshot of a provider's counters; `cells_live` and `tool_calls_running` are current numbers.
 
     `cells_started` is the sum of `cells_live` and the five ways in which cells end, `tool_calls` that of
-    `tool_calls_running` and the three ways in which calls end. docs/observability.md says what each one counts.
+    `tool_calls_running` and the three ways in which calls end. docs/observability.md explains each counter.
     """
 
     hosts_started: int
@@ -45,54 +42,37 @@ class Counters(Struct, frozen=True, kw_only=True):
     limits_met: dict[str, int]
 
 
-class Tally:
-    """The counters as they are added to, by one thread; any thread may take a `snapshot`."""
+class Tally(Struct, eq=False):
+    """The mutable counters, added to by one thread; any thread may take a `snapshot`."""
 
-    __slots__ = (
-        "cell_ends",
-        "cells_abandoned",
-        "cells_started",
-        "hosts_ended",
-        "hosts_ready",
-        "hosts_started",
-        "limits_met",
-        "notifications",
-        "output_items",
-        "sessions_opened",
-        "sessions_rebound",
-        "stale_cells_refused",
-        "tool_calls",
-        "tool_calls_cancelled",
-        "tool_calls_failed",
-        "tool_calls_succeeded",
-    )
+    hosts_started: int = 0
+    hosts_ready: int = 0
+    hosts_ended: dict[str, int] = {}
+    sessions_opened: int = 0
+    sessions_rebound: int = 0
+    cells_started: int = 0
+    cell_ends: dict[CellEnd, int] = field(default_factory=lambda: dict.fromkeys(get_args(CellEnd), 0))
+    cells_abandoned: int = 0
+    stale_cells_refused: int = 0
+    tool_calls: int = 0
+    tool_calls_succeeded: int = 0
+    tool_calls_failed: int = 0
+    tool_calls_cancelled: int = 0
+    notifications: int = 0
+    output_items: int = 0
+    limits_met: dict[str, int] = {}
 
-    def __init__(self) -> None:
-        self.hosts_started = 0
-        self.hosts_ready = 0
-        self.hosts_ended: dict[str, int] = {}
-        self.sessions_opened = 0
-        self.sessions_rebound = 0
-        self.cells_started = 0
-        self.cell_ends: dict[CellEnd, int] = {"completed": 0, "failed": 0, "limited": 0, "terminated": 0, "lost": 0}
-        self.cells_abandoned = 0
-        self.stale_cells_refused = 0
-        self.tool_calls = 0
-        self.tool_calls_succeeded = 0
-        self.tool_calls_failed = 0
-        self.tool_calls_cancelled = 0
-        self.notifications = 0
-        self.output_items = 0
-        self.limits_met: dict[str, int] = {}
+    def count_host_end(self, way: str) -> None:
+        """Count a host that ended in this way."""
+        self.hosts_ended[way] = self.hosts_ended.get(way, 0) + 1
 
-    def host_ended(self, how: str) -> None:
-        self.hosts_ended[how] = self.hosts_ended.get(how, 0) + 1
-
-    def limit_met(self, name: str) -> None:
+    def count_limit(self, name: str) -> None:
+        """Count that a limit was met."""
         self.limits_met[name] = self.limits_met.get(name, 0) + 1
 
     def snapshot(self) -> Counters:
-        # Another thread may be adding meanwhile. What ends is read before what starts: no difference is below zero.
+        """Return the counters as they are now."""
+        # Another thread may be adding. Ends are read before starts, so that no difference is negative.
         ends = self.cell_ends.copy()
         succeeded, failed, cancelled = self.tool_calls_succeeded, self.tool_calls_failed, self.tool_calls_cancelled
         cells, calls = self.cells_started, self.tool_calls

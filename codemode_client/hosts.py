@@ -1,7 +1,7 @@
-"""The running hosts of this machine: finding them, asking what they run, and ending what should end.
+"""Find this machine's running hosts, query what they run, and end cells or hosts.
 
-What is here blocks, and needs no event loop: it speaks to hosts that other programs have started, through the control
-socket of each (docs/operations.md). Sessions inside the caller's own process have no host and are not found.
+These functions block and need no event loop. They reach hosts that other programs have started through each host's
+control socket (docs/operations.md). Sessions inside the caller's own process have no host and are not found.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ from codemode_protocol.control_sockets import parse_socket_name, socket_director
 from codemode_protocol.errors import CodeModeError
 
 ANSWER_SECONDS = 4.0
-"""How long a host may take to answer; it gives itself a second to see a cell's process go."""
+"""How long a host may take to answer; it waits up to a second for a cell's process to end."""
 
 CONNECT_PAUSE_SECONDS = 0.01
-"""A host whose queue of requests is full is asked again after so much time."""
+"""The pause before connecting again to a host whose backlog is full."""
 
 ENDING_SECONDS = 1.0
-"""How long a host that ends may refuse to listen before its socket is gone."""
+"""How long an ending host may refuse connections before its socket is gone."""
 
 TERMINATE_SECONDS = 2.0
-"""How long a host that was sent SIGTERM may take to end before it is killed."""
+"""How long a host may take to end after SIGTERM before it is killed."""
 
 KILL_SECONDS = 5.0
-"""How long the kernel may take to end a killed one."""
+"""How long the kernel may take to end a killed host."""
 
 
 class ControlError(CodeModeError):
-    """Something about a running host went wrong; `host_pid` is the host's process."""
+    """A request to a running host failed; `host_pid` is the host's process id."""
 
     def __init__(self, host_pid: int, message: str) -> None:
         super().__init__(message)
@@ -60,19 +60,19 @@ class ControlError(CodeModeError):
 
 
 class HostGoneError(ControlError):
-    """The host has ended. What it had left behind of its socket is removed."""
+    """The host has ended. Its stale socket is removed."""
 
 
 class HostSilentError(ControlError):
-    """The host is there and does not answer, or answers what cannot be understood."""
+    """The host runs but does not answer, or its answer cannot be understood."""
 
 
 class CellNotFoundError(ControlError):
-    """The host has no such session or cell, or not any more."""
+    """The host does not have the session or cell, or no longer has it."""
 
 
 class HostSocket(Struct, frozen=True):
-    """Where a host can be asked. `started` is when its process started, in clock ticks since the machine did."""
+    """A host's control socket. `started` is when its process started, in clock ticks since boot."""
 
     directory: str
     name: str
@@ -81,10 +81,12 @@ class HostSocket(Struct, frozen=True):
 
 
 def find_hosts(directory: str | None = None) -> tuple[list[HostSocket], list[str]]:
-    """The sockets of this user's hosts, by pid, and a line for each folder that cannot be used.
+    """Return the sockets of this user's hosts, by pid, and a line for each folder that cannot be used.
 
-    Looks in the folder given, else wherever hosts put their sockets. Some of them may have been left behind: asking
-    tells, and clears them away.
+    Some of the sockets may be stale; a request to one raises HostGoneError and removes it.
+
+    Args:
+        directory: The folder to search; by default the folders where hosts put their sockets.
     """
     found, complaints = [], []
     places = [directory] if directory is not None else socket_directories(os.environ, os.geteuid())
@@ -105,7 +107,12 @@ def find_hosts(directory: str | None = None) -> tuple[list[HostSocket], list[str
 
 
 def report(host: HostSocket) -> HostReport:
-    """What a host runs. Raises HostGoneError, HostSilentError."""
+    """Return what a host runs.
+
+    Raises:
+        HostGoneError: The host has ended.
+        HostSilentError: The host does not answer.
+    """
     answer = _ask(host, ListCells())
     if not isinstance(answer, HostReport):
         raise _misunderstood(host, answer)
@@ -113,10 +120,15 @@ def report(host: HostSocket) -> HostReport:
 
 
 def end_cells(host: HostSocket, session_id: str, cell_id: str | None = None) -> CellsEnded:
-    """End a cell, or all of a session: whoever waits for it is told that it was terminated, or the next who does.
+    """Terminate a cell, or all cells of a session, which stays open.
 
-    Returns when the processes are gone, or after a second. A cell that was over and not collected loses its result.
-    The session stays open. Raises CellNotFoundError, HostGoneError, HostSilentError.
+    The present or next wait for a cell is answered that it was terminated. A finished cell whose result was not taken
+    loses it. Returns when the processes are gone, or after a second.
+
+    Raises:
+        CellNotFoundError: The host does not have the session or cell.
+        HostGoneError: The host has ended.
+        HostSilentError: The host does not answer.
     """
     answer = _ask(host, EndCells(session_id, cell_id))
     if isinstance(answer, Refused):
@@ -127,16 +139,18 @@ def end_cells(host: HostSocket, session_id: str, cell_id: str | None = None) -> 
 
 
 def end_host(host: HostSocket) -> Literal["terminated", "killed"]:
-    """End a host and all its cells by SIGTERM, and if that takes more than two seconds by SIGKILL.
+    """End a host and all its cells by SIGTERM, and after two seconds by SIGKILL. Its client sees a lost host.
 
-    Its client finds it lost. Raises HostGoneError, and HostSilentError when it may not be signalled or does not go.
+    Raises:
+        HostGoneError: The host has ended.
+        HostSilentError: The host may not be signalled, or does not end.
     """
     try:
         descriptor = os.pidfd_open(host.pid)
     except ProcessLookupError:
         raise _gone(host) from None
     try:
-        if not _is_running(host):  # asked after the descriptor was there: it is that process's, or of no use
+        if not _is_running(host):  # checked after the descriptor was opened, so that the pid cannot be reused since
             raise _gone(host)
         for number, seconds in ((signal.SIGTERM, TERMINATE_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
             with contextlib.suppress(ProcessLookupError):
@@ -160,16 +174,15 @@ def _ask(host: HostSocket, request: ControlRequest) -> ControlAnswer:
         connection.settimeout(ANSWER_SECONDS)
         try:
             with _private_folder(host.directory) as folder:
-                # By way of the descriptor: the path always fits, and the folder is the one that was looked at.
+                # Through the descriptor: the path always fits, and the folder is the one that was checked.
                 _connect(connection, f"/proc/self/fd/{folder}/{host.name}", host, deadline)
             connection.sendall(encode(request) + b"\n")
             line = _read_line(connection, deadline)
         except FileNotFoundError:
             raise _gone(host) from None
         except TimeoutError:
-            raise HostSilentError(
-                host.pid, f"host {host.pid} does not answer within {ANSWER_SECONDS:g} s: is it stopped?"
-            ) from None
+            message = f"host {host.pid} does not answer within {ANSWER_SECONDS:g} s: is it stopped?"
+            raise HostSilentError(host.pid, message) from None
         except OSError as error:
             if isinstance(error, ConnectionError) and not _is_running(host):
                 if isinstance(error, ConnectionRefusedError):
@@ -185,7 +198,7 @@ def _ask(host: HostSocket, request: ControlRequest) -> ControlAnswer:
 
 
 def _connect(connection: socket.socket, path: str, host: HostSocket, deadline: float) -> None:
-    """Raises TimeoutError when too many others wait before us for too long."""
+    """Connect, and wait while the host's backlog is full. Raises TimeoutError after the deadline."""
     ending = time.monotonic() + ENDING_SECONDS
     while True:
         try:
@@ -195,7 +208,7 @@ def _connect(connection: socket.socket, path: str, host: HostSocket, deadline: f
                 raise TimeoutError from None
             time.sleep(CONNECT_PAUSE_SECONDS)
         except ConnectionRefusedError:
-            # A host that ends stops listening a moment before it takes its socket away.
+            # An ending host stops listening a moment before it removes its socket.
             if time.monotonic() > ending or not _is_running(host):
                 raise
             time.sleep(CONNECT_PAUSE_SECONDS)
@@ -204,7 +217,7 @@ def _connect(connection: socket.socket, path: str, host: HostSocket, deadline: f
 
 
 def _read_line(connection: socket.socket, deadline: float) -> bytes:
-    """An answer; empty when the host leaves instead, or when it takes more than an answer may."""
+    """Return an answer; empty if the host closes the connection or sends more than `ANSWER_BYTES`."""
     line = bytearray()
     while not line.endswith(b"\n"):
         connection.settimeout(max(0.001, deadline - time.monotonic()))
@@ -229,7 +242,7 @@ def _misunderstood(host: HostSocket, answer: ControlAnswer) -> HostSilentError:
 
 @contextlib.contextmanager
 def _private_folder(directory: str) -> Iterator[int]:
-    """A descriptor of a folder that its owner alone can enter: this user, or anybody for root. Raises OSError."""
+    """Open a folder that only its owner can enter: this user, or any user if this is root. Raises OSError."""
     folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         status = os.fstat(folder)
@@ -243,7 +256,7 @@ def _private_folder(directory: str) -> Iterator[int]:
 
 
 def _is_running(host: HostSocket) -> bool:
-    """Whether the host's process is there, and no other that has its number now. One that was not reaped has ended."""
+    """Return whether the host's process runs: not a zombie, nor another process with the same pid."""
     try:
         with open(f"/proc/{host.pid}/stat", "rb", 0) as file:
             process = file.read()
@@ -259,6 +272,6 @@ def _ended_within(descriptor: int, seconds: float) -> bool:
 
 
 def _remove(host: HostSocket) -> None:
-    """Clear away the socket of a host that is gone. Its name is never used again."""
+    """Remove the socket of a host that is gone. Its name is never used again."""
     with contextlib.suppress(OSError), _private_folder(host.directory) as folder:
         os.unlink(host.name, dir_fd=folder)

@@ -1,4 +1,4 @@
-"""The entry of `codemode-host`, which loses no time: of all that has to be there the engine takes longest."""
+"""The entry point of `codemode-host`, which starts the engine first because it takes longest."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import sys
 
 from codemode_host.runtimes.host_side.spawn import ZygoteOptions, spawn_zygote, use_all_descriptors
 
-TYPE_CHECKING = False  # typing takes longer to import than all that is here
+TYPE_CHECKING = False  # importing typing takes longer than the rest of this module
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve one client; returns the exit status."""
+    """Serve one client and return the exit status."""
     words = sys.argv[1:] if argv is None else argv
     use_all_descriptors()
     zygote = None
     if not words:
-        # No flag can change what it is to be like, so it need not wait until flags can be read.
-        try:  # noqa: SIM105 contextlib takes longer, too
+        # Without flags the options are known before anything is parsed.
+        try:  # noqa: SIM105 - contextlib is slow to import
             zygote = spawn_zygote(ZygoteOptions())
         except (OSError, ModuleNotFoundError):
-            pass  # the program tries it again, and says why it cannot be
+            pass  # the program tries again and reports the error
     from codemode_host.program import run
 
     return run(words, zygote)

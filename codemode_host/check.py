@@ -1,4 +1,4 @@
-"""`codemode-host --check`: try, on this machine, everything that the host promises about its cells."""
+"""`codemode-host --check`: try on this machine everything that the host promises about its cells."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from codemode_protocol.values import ExecuteRequest, InputText, Result, ToolInvo
 
 _MEMORY_MIB = 64
 
-# What a cell must not be able to do, by the numbers of x86-64's system calls, with arguments that would do no harm.
+# Forbidden system calls of x86-64, with harmless arguments.
 _FORBIDDEN = {
     "start a process": (57,),
     "run a program": (59, 0, 0, 0),
@@ -40,7 +40,7 @@ text([sum, /^(a|b)*c$/.test("abababc"), new Intl.NumberFormat("de-DE").format(12
 _SOUND_OUTPUT = "45 true 1.234,5"
 
 
-class _Nobody:
+class _EchoDelegate:
     async def invoke_tool(self, invocation: ToolInvocation) -> Raw:
         return invocation.input
 
@@ -50,7 +50,7 @@ class _Nobody:
 
 
 def check(*, confined: bool) -> int:
-    """Print a line for each thing tried. Returns 0, or 1 when something is missing that was not given up by a flag."""
+    """Print a line for each check. Return 0, or 1 if something is missing that no flag turns off."""
     lines: list[tuple[bool, str]] = []
 
     def note(good: bool, what: str) -> None:
@@ -80,14 +80,12 @@ def _check_confinement(note: Callable[[bool, str], None]) -> None:
         status = _in_confined_child(confinement, call)
         note(status == -signal.SIGSYS, f"a cell cannot {what}: {describe_exit_status(status)}")
     status = _in_confined_child(confinement, (257, -100, b"/etc/passwd", 0))
-    note(
-        status == 13,
-        f"a cell cannot open a file: {os.strerror(status) if status > 0 else describe_exit_status(status)}",
-    )
+    ending = os.strerror(status) if status > 0 else describe_exit_status(status)
+    note(status == 13, f"a cell cannot open a file: {ending}")
 
 
 def _in_confined_child(confinement: Confinement, call: tuple[int | bytes, ...]) -> int:
-    """Make a system call in a confined process: its exit status is the call's error number, 0 for success."""
+    """Make a system call in a confined process and return its exit status: the error number, 0 for success."""
     libc = ctypes.CDLL(None, use_errno=True)
     parent = os.getpid()
     pid = os.fork()
@@ -105,7 +103,7 @@ def _in_confined_child(confinement: Confinement, call: tuple[int | bytes, ...]) 
 async def _check_cells(note: Callable[[bool, str], None], confined: bool) -> None:
     limits = Limits(memory_bytes=_MEMORY_MIB * MIB)
     async with InProcessSessionProvider(limits, confined=confined) as provider:
-        session = await provider.open_session(_Nobody())
+        session = await provider.open_session(_EchoDelegate())
 
         async def run(source: str) -> Result | None:
             response = await (await session.execute(ExecuteRequest("check", [], source))).initial_response()

@@ -1,4 +1,4 @@
-"""The command line of `codemode-host`. Imported only where there is one to read: its library takes longer than most."""
+"""The flags of `codemode-host`. Imported only if there are any, because argparse is slow to import."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from codemode_protocol.limits import FLAGS, Limits
 
 
 def parse(argv: Sequence[str]) -> Options:
-    """What the flags say. Ends the program, with a word on standard error, when they cannot be read."""
+    """Parse the flags. Exits the program with a message on standard error if they are invalid."""
     said = vars(_parser().parse_args(argv))
     values: dict[str, Any] = {field: said.pop(field) * flag.unit for field, flag in FLAGS.items()}
     for field in ("memory_bytes", "cpu_seconds"):
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _control_place(text: str) -> str:
-    """`on`, `off`, or a folder, which has a slash so that no slip of the pen makes one."""
+    """Accept `on`, `off`, or a folder, which must have a slash so that a typo does not create one."""
     if text not in ("on", "off") and "/" not in text:
         raise argparse.ArgumentTypeError(f"{text!r} is not on, off or a folder with a slash in it, as in ./{text}")
     return text

@@ -1,7 +1,7 @@
-"""Sessions inside the caller's own process: the same cells on the same confined runtimes, and no host process between.
+"""Sessions in the caller's own process: the same cells on the same confined runtimes, without a host process.
 
-The policy for failures differs from the host's: what breaks fails the cell that it happened to, and if the process that
-runtimes are forked from dies, the cells that were running fail and a fresh one is started at the next need.
+The policy for failures differs from the host's: a failure fails only the cell concerned. If the zygote dies, running
+cells fail, and a new zygote is started when a session or cell next needs one.
 """
 
 from __future__ import annotations
@@ -49,16 +49,19 @@ logger = logging.getLogger("codemode_host")
 
 
 class InProcessSessionProvider(SessionOwner):
-    """A `SessionProvider`. An async context manager, and it must be entered: its tasks live in it.
+    """A `SessionProvider` in the caller's process, an async context manager that must be entered.
 
-    The thread that enters it must live as long: the runtimes end with it. `confined=False` runs cells without a system
-    call filter.
+    Runtimes end with the thread that enters it.
+
+    Args:
+        limits: The limits of cells.
+        confined: Whether cells run with a system call filter.
     """
 
     def __init__(self, limits: Limits | None = None, *, confined: bool = True) -> None:
         super().__init__(limits or Limits())
         self.closed = False
-        """Closing has begun: nothing new is started."""
+        """Closing has begun."""
         self.flags = 0
         self._options = ZygoteOptions(
             confined=confined, memory_limit=self.limits.memory_bytes, cpu_seconds=self.limits.cpu_seconds
@@ -81,7 +84,7 @@ class InProcessSessionProvider(SessionOwner):
         assert self._manager is not None
         with trio.CancelScope(shield=True):
             await self.aclose()
-        # The caller's exception passes by the nursery, which would wrap it: a cancellation may be the nursery's own.
+        # The nursery would wrap the caller's exception, so it is only told of a cancellation, which may be its own.
         if isinstance(error, trio.Cancelled) or (
             isinstance(error, BaseExceptionGroup) and error.subgroup(trio.Cancelled) is not None
         ):
@@ -90,16 +93,17 @@ class InProcessSessionProvider(SessionOwner):
         return None
 
     async def open_session(self, delegate: Delegate, session_id: str | None = None) -> InProcessSession:
-        """Open a session whose cells reach `delegate`.
+        """Open a session.
 
         Args:
-            delegate: A `Toolbox`, or anything with the same three methods.
-            session_id: Its name in errors; by default it is a number's.
+            delegate: A `Toolbox`, or any `Delegate`.
+            session_id: The session's name in errors; by default `session-1` and so on.
 
         Raises:
             ProviderClosedError: The provider is closed.
-            HostStartError: No runtimes can be had here.
-            RequestFailedError: There is a session of that name.
+            HostStartError: Runtimes cannot be started on this machine.
+            RequestFailedError: There is an open session with that name.
+            ValueError: `session_id` is blank.
         """
         await trio.lowlevel.checkpoint()
         if session_id is not None and not session_id.strip():
@@ -114,7 +118,7 @@ class InProcessSessionProvider(SessionOwner):
 
     @asynccontextmanager
     async def session(self, delegate: Delegate, session_id: str | None = None) -> AsyncIterator[InProcessSession]:
-        """Open a session that is shut down at the end of the block; see `open_session`."""
+        """Open a session for the block, as `open_session` does, and shut it down at the end."""
         session = await self.open_session(delegate, session_id)
         try:
             yield session
@@ -123,7 +127,7 @@ class InProcessSessionProvider(SessionOwner):
                 await session.shutdown()
 
     async def aclose(self) -> None:
-        """Shut every session down and end all runtimes. May be called again."""
+        """Shut down every session and end all runtimes. Idempotent."""
         self.closed = True
         for session in list(self._sessions.values()):
             await session.shutdown()
@@ -133,10 +137,11 @@ class InProcessSessionProvider(SessionOwner):
         self.nursery.cancel_scope.cancel()
 
     def forget(self, session_id: str) -> None:
+        """Remove a session that is shut down."""
         self._sessions.pop(session_id, None)
 
     def ensure_pool(self) -> None:
-        """Have runtimes: a process to fork them from is started unless there is one."""
+        """Start a zygote and its pool unless there is one. Raises ProviderClosedError or HostStartError."""
         if self.closed:
             raise ProviderClosedError
         if self._refusal is not None:
@@ -170,12 +175,12 @@ class InProcessSessionProvider(SessionOwner):
             self._refusal = evidence or cause
 
     def failed(self, failure: HostFailure) -> None:
-        """The cell alone fails."""
+        """Log a failure; only the cell concerned fails."""
         logger.error("%s", failure.report())
 
 
 class _Answer:
-    """What somebody waits for, or waited for and is to come yet."""
+    """A future outcome."""
 
     __slots__ = ("event", "outcome")
 
@@ -209,7 +214,14 @@ class InProcessSession:
         self._closed: trio.Event | None = None
 
     async def execute(self, request: ExecuteRequest) -> InProcessCell:
-        """Start a cell. Raises `RequestFailedError`, `SessionClosedError`, and what `open_session` raises."""
+        """Start a cell.
+
+        Raises:
+            RequestFailedError: The request is refused.
+            SessionClosedError: The session is closed.
+            HostStartError: Runtimes cannot be started on this machine.
+            ProviderClosedError: The provider is closed.
+        """
         await trio.lowlevel.checkpoint()
         self._check_open()
         self._provider.ensure_pool()
@@ -222,7 +234,7 @@ class InProcessSession:
         return InProcessCell(ids[0], answer)
 
     async def wait(self, request: WaitRequest) -> Outcome:
-        """Observe a cell. A cancelled caller takes nothing with it: the next one gets it."""
+        """Wait for a cell to end or yield. If the caller is cancelled, the outcome is kept for the next wait."""
         await trio.lowlevel.checkpoint()
         self._check_open()
         if kept := self._kept.get(request.cell_id):
@@ -238,7 +250,7 @@ class InProcessSession:
         return await self._get(request.cell_id, cell, answer)
 
     async def terminate(self, cell_id: str) -> Outcome:
-        """Stop a cell; answers when its runtime is gone."""
+        """Terminate a cell and wait until its process is gone."""
         await trio.lowlevel.checkpoint()
         self._check_open()
         answer = _Answer()
@@ -249,7 +261,7 @@ class InProcessSession:
         return await self._get(cell_id, None, answer)
 
     async def shutdown(self) -> None:
-        """Stop every cell and close the session. Later calls wait for the first."""
+        """Terminate every cell and close the session. Later calls wait for the first."""
         if self._closed is None:
             self._closed = closed = trio.Event()
             self._provider.forget(self.id)
@@ -284,7 +296,7 @@ class InProcessCell:
 
 
 class _DelegateOutlet:
-    """A session's way out: each call is a task that runs the delegate, and ends with its cell."""
+    """Calls the delegate for a session, each call in a task that is cancelled with its cell."""
 
     def __init__(self, provider: InProcessSessionProvider, delegate: Delegate) -> None:
         self._provider = provider
@@ -304,7 +316,7 @@ class _DelegateOutlet:
             scope.cancel()
 
     def cell_closed(self, cell_id: str) -> None:
-        """Reported when the last of the cell's calls has ended."""
+        """Report the cell closed once the last of its calls has ended."""
         self._over.add(cell_id)
         self._report(cell_id)
 
@@ -329,7 +341,7 @@ class _DelegateOutlet:
                     call.delivered()
                 else:
                     call.resolve(_checked(await self._delegate.invoke_tool(invocation)))
-        except Exception as error:  # noqa: BLE001 whatever a delegate raises is that call's error alone
+        except Exception as error:  # noqa: BLE001 - a delegate's exception fails that call alone
             call.reject(tool_failure_text(error))
         finally:
             self._scopes.pop(call, None)
@@ -347,7 +359,7 @@ class _DelegateOutlet:
 
 
 def _cancelled_scope() -> trio.CancelScope:
-    """For a call that was cancelled before its task ran."""
+    """Return the scope of a call that was cancelled before its task ran."""
     scope = trio.CancelScope()
     scope.cancel()
     return scope

@@ -1,7 +1,7 @@
-"""What the C library does with memory that was freed.
+"""Configures what the C library does with freed memory.
 
-Large blocks are asked of the system one by one by default, and given back as soon as they are free: each use of one
-pays for its pages again, about a microsecond for 4 KiB, which is more than encoding or decoding what they hold.
+By default it maps each large block separately and unmaps it as soon as it is freed. Every use then faults its pages in
+again, about a microsecond for 4 KiB, which takes longer than encoding or decoding their content.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ import ctypes
 from codemode_protocol.limits import MIB
 
 KEPT_BYTES = 128 * MIB
-"""So much free memory may wait for its next use until `give_back_memory` is called."""
+"""The most free memory that is kept for reuse until `give_back_memory` is called."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_LARGEST_MMAP_THRESHOLD = 32 * MIB  # the library takes no larger one
+_LARGEST_MMAP_THRESHOLD = 32 * MIB  # the library's maximum
 
 
 def keep_freed_memory() -> None:
-    """Use freed memory again before asking for more. For a process of one's own; without glibc nothing changes."""
+    """Reuse freed memory before requesting more, in the whole process. Without glibc nothing changes."""
     if (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
         mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 def give_back_memory() -> None:
-    """Give the system what is free."""
+    """Return free memory to the system."""
     if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
         trim(0)

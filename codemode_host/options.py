@@ -1,4 +1,4 @@
-"""How a host is to be. Imported early, so it imports next to nothing."""
+"""The command line options of `codemode-host`. Imported early, so it imports next to nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Options(NamedTuple):
-    """What the command line says; the defaults are those of no flag at all. `codemode-host --help` explains them."""
+    """The options, with their defaults. `codemode-host --help` explains them."""
 
     limits: Limits = Limits()
     framing: Framing = "length"

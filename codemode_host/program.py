@@ -1,7 +1,4 @@
-"""`codemode-host`: the standalone program.
-
-The zygote is started before anything slow is imported, because the engine takes longest to be ready.
-"""
+"""The program `codemode-host`, which starts the zygote before it imports anything slow."""
 
 from __future__ import annotations
 
@@ -23,11 +20,11 @@ from codemode_host.runtimes.host_side.spawn import (
 )
 
 PIPE_BYTES = 1024 * 1024
-"""What a pipe to or from the client should hold: a large answer then takes few turns."""
+"""The capacity of the pipes to and from the client, so that a large answer takes few writes."""
 
 
 def run(argv: Sequence[str], zygote: ZygoteProcess | None = None) -> int:
-    """Serve one client; returns the exit status. `zygote` is one for the default flags, if it is on its way already."""
+    """Serve one client and return the exit status. `zygote` has the default options, if it was already started."""
     options = Options()
     if argv:
         from codemode_host.flags import parse
@@ -47,7 +44,7 @@ def run(argv: Sequence[str], zygote: ZygoteProcess | None = None) -> int:
         from codemode_host.serving.stderr import report
 
         report(f"codemode-host: refused to start\n  cause: {error}")
-        return 78  # HostExitStatus.REFUSED, which is not worth its imports here
+        return 78  # HostExitStatus.REFUSED, without its slow import
     adopt_orphans()
     heed_sigterm()
     with protected_streams() as (read_fd, write_fd):
@@ -55,19 +52,19 @@ def run(argv: Sequence[str], zygote: ZygoteProcess | None = None) -> int:
 
 
 def heed_sigterm() -> None:
-    """As process 1, of a container, a program hears only the signals that it has a handler for."""
+    """Handle SIGTERM as process 1 of a container, which receives only signals with a handler."""
     if os.getpid() == 1:
         import signal
 
-        # What the signal does to any other host: it is gone, and its runtimes with it.
+        # As the default action in any other process: the host ends, and its runtimes with it.
         signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
 
 
 @contextlib.contextmanager
 def protected_streams() -> Iterator[tuple[int, int]]:
-    """The client's two descriptors, where nothing but this program's frames can reach them.
+    """Yield duplicates of standard input and output that only this program's frames use.
 
-    Whatever a library prints goes to standard error instead. Blocking mode is restored at the end, because a terminal
+    The output of libraries goes to standard error instead. Blocking mode is restored at the end, because a terminal
     shares it with the shell.
     """
     read_fd, write_fd = os.dup(0), os.dup(1)
@@ -80,7 +77,7 @@ def protected_streams() -> Iterator[tuple[int, int]]:
     if waits:
         os.set_blocking(write_fd, False)
     for fd in (read_fd, write_fd):
-        with contextlib.suppress(OSError):  # no pipe, or the user has too many of this size
+        with contextlib.suppress(OSError):  # no pipe, or the user's quota of pipe memory is used up
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     try:
         yield read_fd, write_fd
@@ -90,7 +87,8 @@ def protected_streams() -> Iterator[tuple[int, int]]:
 
 
 def serve(options: Options, zygote: ZygoteProcess, read_fd: int, write_fd: int) -> int:
-    gc.disable()  # what is imported stays: looking for garbage in it takes a tenth of the time
+    """Serve one client over two descriptors and return the exit status."""
+    gc.disable()  # during imports, where collections find nothing and take a tenth of the time
     import logging
 
     import trio
@@ -133,13 +131,12 @@ def serve(options: Options, zygote: ZygoteProcess, read_fd: int, write_fd: int) 
         failure = host.failure or stopped.failure
     except* KeyboardInterrupt:
         status = HostExitStatus.INTERRUPTED
-    except* Exception as group:  # noqa: BLE001 reported, with a status of its own
+    except* Exception as group:  # noqa: BLE001 - reported, with its own status
         if options.log_level == "debug":
             sys.excepthook(type(group), group, group.__traceback__)
         cause = first_cause(group)
-        failure = HostFailure(
-            HostExitStatus.HOST_FAULT, "a task of the host failed", f"{type(cause).__name__}: {cause}"
-        )
+        text = f"{type(cause).__name__}: {cause}"
+        failure = HostFailure(HostExitStatus.HOST_FAULT, "a task of the host failed", text)
     reap_orphans()
     if failure is not None:
         report(failure.block())

@@ -1,8 +1,8 @@
-"""What a failure does.
+"""Failures of the host and limits of cells.
 
-Fail-stop: a host whose engine or whose own machinery broke is not patched up in place. It reports one readable block
-on standard error, takes every runtime with it, and ends with a status that says what kind of failure it was. A cell
-that is terminated, or that runs into its limits, is no failure of the host: it ends alone.
+Fail-stop: a host whose engine or own code failed does not try to recover. It reports one readable block on standard
+error, ends every runtime, and exits with a status for the kind of failure. A cell that is terminated or meets a limit
+is no failure of the host: it ends alone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from codemode_protocol.limits import (
 
 
 class HostFailure(Struct, frozen=True):
-    """One failure: what failed, where, and what there is to show for it."""
+    """One failure: what failed, where, and the evidence."""
 
     status: HostExitStatus
     what: str
@@ -38,7 +38,7 @@ class HostFailure(Struct, frozen=True):
     evidence: tuple[str, ...] = ()
 
     def report(self) -> str:
-        """One readable block."""
+        """Format the failure as one readable block."""
         lines = [f"codemode-host: {self.what}", f"  cause: {self.cause}"]
         if self.session_id is not None:
             lines.append(f"  session: {self.session_id}")
@@ -48,12 +48,12 @@ class HostFailure(Struct, frozen=True):
         return "\n".join(lines)
 
     def block(self) -> str:
-        """The report of a host that stops for it."""
+        """Format the report of a host that stops because of the failure."""
         return f"{self.report()}\n  the host stops with status {self.status.value} and takes every runtime with it"
 
 
 class HostStopped(Exception):
-    """The host has to stop, now; `failure` says why."""
+    """The host must stop now because of `failure`."""
 
     def __init__(self, failure: HostFailure) -> None:
         super().__init__(failure.cause)
@@ -61,7 +61,7 @@ class HostStopped(Exception):
 
 
 def describe_ending(ending: RuntimeExit) -> str:
-    """How a runtime's process ended, in words."""
+    """Describe how a runtime's process ended."""
     return (
         f"{describe_exit_status(ending.status)}, peak resident size {ending.peak_resident // MIB} MiB, "
         f"processor time {ending.cpu_time:.2f} s"
@@ -89,7 +89,7 @@ def limit_met(ending: RuntimeExit, limits: Limits) -> str | None:
 
 
 def memory_limit_text(limits: Limits) -> str:
-    """What a cell is told that ran out of memory."""
+    """Return the error text of a cell that ran out of memory."""
     if limits.memory_bytes is None:
         return MEMORY_RAN_OUT()
     return MEMORY_MET(limit=limits.memory_bytes // MIB)
@@ -99,14 +99,14 @@ _oom_kills = 0
 
 
 def _kernel_killed_for_memory() -> bool:
-    """Whether the kernel has ended processes for want of memory since this was asked last."""
+    """Return whether the kernel has killed processes because it was out of memory since the last call."""
     global _oom_kills
     before, _oom_kills = _oom_kills, count_oom_kills()
     return _oom_kills > before
 
 
 def count_oom_kills() -> int:
-    """How many processes the kernel has ended for want of memory, on the machine or in this container."""
+    """Return how many processes the kernel has killed because it was out of memory, on this machine or container."""
     with contextlib.suppress(OSError), open("/proc/vmstat", encoding="ascii") as file:
         for line in file:
             name, _, value = line.partition(" ")
@@ -116,6 +116,6 @@ def count_oom_kills() -> int:
 
 
 def watch_kernel() -> None:
-    """Remember how it stands: only what the kernel does from now on counts."""
+    """Remember the number of processes that the kernel has killed so far, so that only later ones count."""
     global _oom_kills
     _oom_kills = count_oom_kills()

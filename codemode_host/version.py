@@ -1,3 +1,3 @@
-"""Which version of the host this is; pyproject.toml says the same."""
+"""The version of the host, the same as in pyproject.toml."""
 
 VERSION = "0.1.0"

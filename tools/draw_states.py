@@ -47,7 +47,7 @@ def table_of(role: Role, machine: Machine) -> Table:
 
 
 def diagram(table: Table) -> list[str]:
-    """A table as a Mermaid diagram: the initial state is the first, a final one is one that is never left."""
+    """Draw a table as a Mermaid diagram: the first state is the initial one, states without successors are final."""
     states = list(table)
     lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {states[0].value}"]
     for state, row in table.items():
@@ -61,7 +61,7 @@ def diagram(table: Table) -> list[str]:
 
 
 def successors(table: Successors) -> list[str]:
-    """A table that has only which state may follow which, as a Mermaid diagram."""
+    """Draw a table that has only which state may follow which, as a Mermaid diagram."""
     lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {next(iter(table)).value}"]
     for state, following in table.items():
         lines += [f"    {state.value} --> {to.value}" for to in type(state) if to in following]
@@ -71,7 +71,7 @@ def successors(table: Successors) -> list[str]:
 
 
 def grid(table: Table) -> list[str]:
-    """A table as a table: a row for each state, a column for each event; an empty field is a violation."""
+    """Draw a table with a row for each state, a column for each event; an empty field is a violation."""
     events: dict[Enum, None] = {}
     for event in type(next(event for row in table.values() for event in row)):
         if any(event in row for row in table.values()):
@@ -101,7 +101,7 @@ def section(machines: list[Machine]) -> list[str]:
 
 
 def draw() -> str:
-    """What stands between the markers."""
+    """Return the text between the markers."""
     groups: list[list[Machine]] = []
     for machine in Machine:
         for group in groups:
@@ -114,7 +114,7 @@ def draw() -> str:
 
 
 def draw_own() -> str:
-    """What stands between the markers of the tables that are the host's and the client's own."""
+    """Draw the tables that are the host's and the client's own."""
     cell = cell_states.TRANSITIONS
     lines = ["### A cell, in the host: codemode_host/cells/cell_states.py", "", *diagram(cell), "", *grid(cell), ""]
     lines += [
@@ -128,7 +128,7 @@ def draw_own() -> str:
 
 
 def redraw(page: str) -> str:
-    """The page, with what stands between its markers drawn anew."""
+    """Return the page with the text between its markers replaced."""
     page = _replace(page, BEGIN, END, draw())
     return _replace(page, OWN_BEGIN, OWN_END, draw_own())
 

@@ -1,8 +1,8 @@
-"""Makes .venv what requirements/dev.txt, pyproject.toml and this Python say; run by `make setup`.
+"""Makes or updates .venv from requirements/dev.txt, pyproject.toml and this Python; run by `make setup`.
 
-A record inside .venv names what it was made from. It is removed before anything is changed and written last,
-so that an interrupted run is taken up again from the start. Packages that a new lock no longer has must go, so
-a new lock or another Python means a new environment; a new pyproject.toml only installs the project again.
+A record inside .venv says what it was made from. It is removed before any change and written last, so that an
+interrupted run starts again. A new lock or another Python means a new environment, because packages that the lock no
+longer has must be removed; a new pyproject.toml only installs the project again.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def digest(path: Path) -> str:
 
 
 def base_python() -> str:
-    """The interpreter that the running one, possibly .venv's own, came from."""
+    """Return the interpreter from which the running one, possibly .venv's own, was made."""
     return os.path.realpath(getattr(sys, "_base_executable", sys.executable))
 
 
 def wanted() -> dict[str, str]:
-    """What an up-to-date environment was made from. The path counts, since an environment cannot be moved."""
+    """Return the record of an up-to-date environment. It has the path, because an environment cannot be moved."""
     return {
         "python": f"{base_python()} {sys.version}",
         "path": str(ENVIRONMENT),
@@ -45,7 +45,7 @@ def wanted() -> dict[str, str]:
 
 
 def present() -> dict[str, str]:
-    """What the environment was made from, empty if there is none that is complete."""
+    """Return the record of the environment, empty if it is incomplete or missing."""
     try:
         record = json.loads(RECORD.read_text())
     except (OSError, ValueError):
@@ -54,7 +54,7 @@ def present() -> dict[str, str]:
 
 
 def pip(*arguments: str) -> None:
-    # -qq: errors alone. Nothing is asked, and what is installed is what the lock says and no newer pip.
+    # -qq: only errors. Without questions, and without a check for a newer pip.
     command = [str(ENVIRONMENT / "bin" / "python"), "-I", "-m", "pip", "-qq", "--disable-pip-version-check"]
     subprocess.run([*command, "--no-input", *arguments], check=True, cwd=ROOT, stdin=subprocess.DEVNULL)
 
@@ -77,8 +77,9 @@ def update(want: dict[str, str], have: dict[str, str]) -> None:
 
 
 def compile_packages() -> None:
-    """Have the project's bytecode ready, as an installation has: where Python is told to write none by itself
-    (PYTHONDONTWRITEBYTECODE, as in many containers) each host would compile it anew, for a fifth of its start.
+    """Compile the project's bytecode, as an installation does.
+
+    With PYTHONDONTWRITEBYTECODE, as in many containers, each host would otherwise compile it, for a fifth of its start.
     """
     for package in PACKAGES:
         compileall.compile_dir(ROOT / package, quiet=2)

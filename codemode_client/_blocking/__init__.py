@@ -1,1 +1,1 @@
-"""A provider on an event loop in a thread of its own, for callers without one."""
+"""A provider on an event loop in a background thread, for callers without one."""

@@ -1,9 +1,8 @@
-"""A provider on an asyncio loop in a background thread, and calls of other threads on it.
+"""A provider on an asyncio loop in a background thread, and calls to it from other threads.
 
-A `Call` belongs to its caller until the caller disowns it, because an exception (Ctrl-C) came first. Whichever of the
-two comes second, the call's end or the disowning, finds the other under the lock, and then the result goes back to the
-session, on the loop: an answer is kept for the next wait, a cell that no caller has is terminated, a session is shut
-down.
+A `Call` belongs to its caller until an exception (Ctrl-C) makes the caller disown it. If the call has also ended, its
+result goes back to the session, on the loop: an answer is kept for the next wait, a cell whose id was not returned is
+terminated, a session is shut down. A lock decides which came first, the end or the disowning.
 """
 
 from __future__ import annotations
@@ -26,18 +25,18 @@ from codemode_protocol.errors import CodeModeError
 T = TypeVar("T")
 
 ABANDONED_SECONDS = 5.0
-"""How long to wait for the end of a call that was disowned. It comes at once, unless something is broken."""
+"""How long to wait for the end of a disowned call. It ends at once, unless something is broken."""
 
 _numbers = itertools.count(1)
 
 
 class Call(Generic[T]):
-    """An async function to run on the background loop, in a copy of its caller's context.
+    """A call of an async function on the background loop, in a copy of its caller's context.
 
     Args:
-        function: What to run.
-        closed: Makes the error of a call that comes after the provider's end.
-        give_back: Called on the loop with a result that the caller did not take.
+        function: The function.
+        closed: Makes the error for a call after the provider's end.
+        give_back: Called on the loop with the result of a disowned call.
     """
 
     def __init__(
@@ -47,7 +46,7 @@ class Call(Generic[T]):
         give_back: Callable[[T], object] | None,
     ) -> None:
         self._ended = threading.Lock()
-        """Free once the call has ended."""
+        """Released once the call has ended."""
         self._ended.acquire()
         self._function = function
         self._closed = closed
@@ -68,21 +67,21 @@ class Call(Generic[T]):
         self._ended.acquire()
 
     def result(self) -> T:
-        """Return what the call ended with, or raise it; after `wait`."""
+        """Return the result or raise the error; after `wait`."""
         if self._error is not None:
             try:
                 raise self._error
             finally:
-                self._error = None  # its traceback leads to this frame
+                self._error = None  # break the cycle through its traceback
         return self._results[0]
 
     def disown(self, loop: BackgroundLoop) -> None:
-        """Leave the call: cancel it if it runs, and give its result back if it has one."""
+        """Cancel the call if it runs, and give its result back if it has one."""
         with self._lock:
             self._disowned = True
             over = self._over
         loop.post(self._return if over else self._cancel)
-        # Limited, for the exception may have come before the call was under way.
+        # With a limit, because the exception may have come before the call was posted.
         if not over:
             self._ended.acquire(timeout=ABANDONED_SECONDS)
 
@@ -94,7 +93,7 @@ class Call(Generic[T]):
         return task
 
     def refuse(self) -> None:
-        """End the call without running it: the provider is closed."""
+        """End the call without running it, because the provider is closed."""
         self._error = self._closed()
         self._end()
 
@@ -105,13 +104,13 @@ class Call(Generic[T]):
                 self._results.append(await self._function())
         except asyncio.CancelledError:
             self._error = self._closed()
-        except BaseException as error:  # noqa: BLE001 - it is the caller's
+        except BaseException as error:  # noqa: BLE001 - raised by `result`
             self._error = error
         finally:
             self._end()
 
     def _cancel(self) -> None:
-        # A task that has not begun ends by itself when it does; asyncio would not even begin it once cancelled.
+        # A task that has not begun checks `_disowned` when it does; asyncio would never run it once cancelled.
         if self._task is not None and self._began:
             self._task.cancel()
 
@@ -129,16 +128,16 @@ class Call(Generic[T]):
 
 
 class BackgroundLoop:
-    """A thread that runs an asyncio loop, on which a provider is entered until `stop`."""
+    """A thread that runs an asyncio loop with an entered provider until `stop`."""
 
     def __init__(self, provider: CodeModeProvider) -> None:
         self._provider = provider
         self._lock = threading.Lock()
-        """For a few assignments at a time; never held while anything waits."""
+        """Held only for a few assignments, never while waiting."""
         self._loop: asyncio.AbstractEventLoop | None = None
-        """While calls can be made."""
+        """Set while calls can be made."""
         self._waiting: list[Callable[[], object]] = []
-        """What was posted while there was none."""
+        """Functions posted while there is no loop."""
         self._calls: set[asyncio.Task[None]] = set()
         self._ended = False
         self._failure: BaseException | None = None
@@ -146,7 +145,7 @@ class BackgroundLoop:
         self._stop: asyncio.Event | None = None
         self._host_gone = threading.Event()
         self._process = os.getpid()
-        # A daemon: at its end the interpreter must wait neither for it before `_at_exit` runs, nor for a tool after.
+        # A daemon, because the interpreter must not join it before `_at_exit` runs, nor wait for a tool after that.
         self._thread = threading.Thread(target=self._live, name=f"codemode-provider-{next(_numbers)}", daemon=True)
         self._thread.start()
         atexit.register(self._at_exit)
@@ -159,7 +158,7 @@ class BackgroundLoop:
         closed: Callable[[], CodeModeError],
         give_back: Callable[[T], object] | None = None,
     ) -> T:
-        """Run an async function on the loop and wait for it. If an exception comes first, Ctrl-C's say, give it up."""
+        """Run an async function on the loop and wait for it; disown the call if Ctrl-C comes first."""
         self.check()
         call = Call(function, closed, give_back)
         try:
@@ -179,7 +178,7 @@ class BackgroundLoop:
             task.add_done_callback(self._calls.discard)
 
     def check(self) -> None:
-        """Raise RuntimeError where calls cannot be made: in the loop's own thread, and in a fork of the process."""
+        """Raise RuntimeError in the loop's own thread and in a fork of the process, where calls cannot be made."""
         if threading.get_ident() == self._thread.ident:
             raise RuntimeError(
                 "a call from the provider's own loop would wait for itself: make the tool a plain function, which "
@@ -188,7 +187,7 @@ class BackgroundLoop:
         check_process(self._process)
 
     def post(self, function: Callable[[], object]) -> None:
-        """Call a function on the loop, in the order of posting; after the loop's end, here."""
+        """Call a function on the loop, in the order of posting; after the loop's end, in this thread."""
         with self._lock:
             if not self._ended:
                 if self._loop is not None:
@@ -199,7 +198,7 @@ class BackgroundLoop:
         function()
 
     def start_soon(self, function: Callable[[], Coroutine[Any, Any, object]]) -> None:
-        """On the loop: run something that nothing waits for."""
+        """Start an async function in the background. Called on the loop."""
 
         async def run() -> None:
             with contextlib.suppress(CodeModeError):
@@ -209,7 +208,7 @@ class BackgroundLoop:
             self._provider.loop.start(run)
 
     def stop(self) -> None:
-        """Close the provider, let its calls end, and end the thread. Does not wait."""
+        """Close the provider, let its calls end, and end the thread, without waiting."""
         self.post(self._set_stopping)
 
     def _set_stopping(self) -> None:
@@ -218,13 +217,13 @@ class BackgroundLoop:
             self._stop.set()
 
     def join(self) -> None:
-        """Wait for the thread's end, and raise what it broke with."""
+        """Wait for the thread's end, and raise its exception if it failed."""
         self._thread.join()
         if self._failure is not None:
             raise self._failure
 
     def _at_exit(self) -> None:
-        """End the host of a program that ends without having left the provider; leave its tools where they are."""
+        """Stop the host of a program that exits without leaving the provider; tools that run are left alone."""
         if os.getpid() == self._process:
             self.stop()
             self._host_gone.wait(self._provider.close_timeout + TERMINATE_SECONDS + KILL_SECONDS)
@@ -234,7 +233,7 @@ class BackgroundLoop:
     def _live(self) -> None:
         try:
             asyncio.run(self._main())
-        except BaseException as error:  # noqa: BLE001 - for the caller that leaves the provider
+        except BaseException as error:  # noqa: BLE001 - raised by `join`
             self._failure = error
         with self._lock:
             self._ended = True
@@ -257,8 +256,8 @@ class BackgroundLoop:
                 await closing
             finally:
                 with self._lock:
-                    self._loop = None  # a call that comes now is refused at the end
-                while self._calls:  # these fail now, for the provider is closed
+                    self._loop = None  # calls from now on are refused at the end
+                while self._calls:  # these fail now, because the provider is closed
                     await asyncio.wait([*self._calls])
 
     def _open(self) -> None:

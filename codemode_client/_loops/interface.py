@@ -1,8 +1,8 @@
-"""What the client needs of an event loop: to wait, to be called back, to start a task, a deadline, a shield.
+"""The interface to event loops: waiting, callbacks, tasks, timers, shielding.
 
-The core of the client changes its state in synchronous functions alone. Everything in which trio and asyncio differ is
-behind `Loop`, of which there is one implementation for each (`on_asyncio`, `on_trio`); a provider makes one when it is
-entered, and everything under the provider uses it.
+The core of the client changes its state only in synchronous functions. All differences between trio and asyncio are
+behind `Loop`, with one implementation for each (`on_asyncio`, `on_trio`); a provider makes one when it is entered, and
+everything under the provider uses it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 uninterruptible: list[Callable[..., Any]] = []
-"""The async functions that Ctrl-C must not leave halfway; see `protect_from_interrupt`."""
+"""The functions marked by `protect_from_interrupt`."""
 
 
 def protect_from_interrupt(function: F) -> F:
-    """Mark an async function in whose state changes no KeyboardInterrupt may be raised.
+    """Mark an async function in which KeyboardInterrupt must not be raised.
 
-    Trio raises KeyboardInterrupt wherever the program stands, unless a function says otherwise; its implementation of
-    `Loop` says so for each function marked here. `asyncio.run` cancels the main task instead.
+    Trio raises KeyboardInterrupt at any instruction unless a function is protected; `TrioLoop` protects the functions
+    marked here. `asyncio.run` cancels the main task instead.
     """
     uninterruptible.append(function)
     return function
@@ -39,105 +39,87 @@ def check_process(process: int) -> None:
 
 
 class Waiter(Protocol):
-    """One sleep of one task: made in the task, and awaited once by it."""
+    """One sleep of one task: made by the task and awaited once."""
 
     def done(self) -> bool:
-        """Return whether the task was woken, or its sleep cancelled."""
-        ...
+        """Return whether the task was woken or its sleep cancelled."""
 
     def cancelled(self) -> bool:
-        """Return whether its sleep was cancelled."""
-        ...
+        """Return whether the sleep was cancelled."""
 
     def set_result(self, value: None, /) -> None:
         """Wake the task, unless `done`."""
-        ...
 
     def __await__(self) -> Generator[Any, Any, None]: ...
 
 
 class Closable(Protocol):
-    """A callback that is still to come."""
+    """A registered callback."""
 
     def close(self) -> None:
-        """Call it no more. Idempotent; for a watched descriptor it must come before the descriptor is closed."""
-        ...
+        """Unregister it. Idempotent. A watched descriptor must be closed after this."""
 
 
 class Task(Protocol):
-    """A task that was started."""
+    """A started task."""
 
     def cancel(self) -> object: ...
 
 
 class Loop(Protocol):
-    """An event loop, as one provider uses it.
+    """One provider's use of an event loop.
 
     Callbacks run on the loop, one at a time and never within a function that registers them.
     """
 
     current: Callable[[], object]
-    """Returns what runs the caller; `identity` on this loop. May raise RuntimeError where no loop runs."""
+    """Return the running loop, which is `identity` on this one. May raise RuntimeError where no loop runs."""
     identity: object
 
     async def enter(self) -> None:
-        """Begin: from here on tasks can be started."""
-        ...
+        """Prepare for starting tasks."""
 
     async def leave(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         """Wait for every task. The arguments and the result are those of an `__aexit__`."""
-        ...
 
     def check(self) -> None:
         """Raise RuntimeError unless this loop runs the caller, in the process in which it was entered."""
-        ...
 
     def time(self) -> float:
         """Return the loop's clock, in seconds."""
-        ...
 
     def waiter(self, on_cancelled: Callable[[], object] | None = None) -> Waiter:
-        """Return what lets the running task sleep until it is woken.
+        """Return a waiter for the running task.
 
         Args:
-            on_cancelled: Called if the sleep is cancelled, in the same step as the cancelling, before the task runs.
+            on_cancelled: Called if the sleep is cancelled, in the same step as the cancellation, before the task runs.
         """
-        ...
 
     async def checkpoint(self) -> None:
-        """Let other tasks run, and be cancelled if the caller is."""
-        ...
+        """Let other tasks run; raise a pending cancellation."""
 
     async def checkpoint_if_cancelled(self) -> None:
-        """Be cancelled if the caller is, where a loop has cancellation that lasts."""
-        ...
+        """Raise a pending cancellation, on loops whose cancellation is level-triggered."""
 
     async def shield(self, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Await a function to its end, whatever cancels the caller meanwhile; the cancellation comes after it."""
-        ...
+        """Await a function to its end even if the caller is cancelled; then raise the cancellation."""
 
     def start(self, function: Callable[[], Coroutine[Any, Any, object]], context: Context | None = None) -> Task:
         """Start a task, in a copy of `context` or of the caller's; an exception in it ends the provider's block."""
-        ...
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> Closable:
-        """Call a function once, so many seconds from now."""
-        ...
+        """Call a function once after this many seconds."""
 
     def when_readable(self, fd: int, function: Callable[[], object]) -> Closable:
-        """Call a function whenever a descriptor can be read, until that is closed."""
-        ...
+        """Call a function whenever a descriptor can be read, until the result is closed."""
 
     def when_writable(self, fd: int, function: Callable[[], object]) -> Closable:
-        """Call a function whenever a descriptor can be written to, until that is closed."""
-        ...
+        """Call a function whenever a descriptor can be written to, until the result is closed."""
 
     def call_from_thread(self, function: Callable[[], object]) -> None:
-        """Have a function called on the loop. Any thread may ask; after the loop's end nothing happens."""
-        ...
+        """Call a function on the loop. Any thread may ask; after the loop's end nothing happens."""
 
     def is_cancellation(self, error: BaseException) -> bool:
-        """Return whether an exception is the loop's way to cancel a task."""
-        ...
+        """Return whether an exception is the loop's cancellation of a task."""

@@ -26,9 +26,9 @@ class AsyncioLoop(Loop):
         self._process = os.getpid()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._owner: asyncio.Task[Any] | None = None
-        """The task whose block the provider is; None before and after."""
+        """The task that has entered the provider; None before and after."""
         self._failures: list[BaseException] = []
-        """What tasks broke with that nothing waits for."""
+        """The exceptions of background tasks."""
         self.time: Callable[[], float] = self._loop.time
 
     async def enter(self) -> None:
@@ -43,7 +43,7 @@ class AsyncioLoop(Loop):
             await self.shield(self._finish)
         finally:
             if self._failures:
-                # As a task group does it: what broke is raised, and not the cancellation that came of it.
+                # As in a task group, the failures are raised instead of the cancellation that they caused.
                 if owner is not None and cancelled_owner:
                     owner.uncancel()
                 raise BaseExceptionGroup("the client's own tasks failed", self._failures)
@@ -51,7 +51,7 @@ class AsyncioLoop(Loop):
     async def _finish(self) -> None:
         while self._tasks:
             ended, _ = await asyncio.wait(self._tasks)
-            self._tasks -= ended  # one that was cancelled before it began has not seen to its end
+            self._tasks -= ended  # a task that was cancelled before it began has not removed itself
 
     def check(self) -> None:
         if asyncio._get_running_loop() is not self._loop:
@@ -67,7 +67,7 @@ class AsyncioLoop(Loop):
         await asyncio.sleep(0)
 
     async def checkpoint_if_cancelled(self) -> None:
-        """Do nothing: a cancellation here is an exception at the next await that really waits."""
+        """Do nothing: asyncio raises a cancellation at the next await that suspends."""
 
     async def shield(self, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
         task = self._loop.create_task(function())
@@ -79,7 +79,7 @@ class AsyncioLoop(Loop):
             except asyncio.CancelledError as error:
                 cancelled = error
         if cancelled is not None:
-            task.cancelled() or task.exception()  # it was looked at, so that asyncio does not complain of it
+            task.cancelled() or task.exception()  # retrieved, so that asyncio does not warn about it
             raise cancelled
         return task.result()
 
@@ -93,18 +93,18 @@ class AsyncioLoop(Loop):
         return task
 
     async def _run(self, function: Callable[[], Coroutine[Any, Any, object]]) -> None:
-        """Run a task, and see to its end here: a callback would cost another turn of the loop."""
+        """Run a task and its clean-up: a done callback would cost another iteration of the loop."""
         task = asyncio.current_task()
         assert task is not None
         try:
             await function()
         except asyncio.CancelledError:
             raise
-        except Exception as error:  # noqa: BLE001 - it is raised where the provider is left
+        except Exception as error:  # noqa: BLE001 - raised again by `leave`
             self._fail(error)
         except BaseException as error:  # KeyboardInterrupt or SystemExit: asyncio raises it from its run
             self._fail(error)
-            task.add_done_callback(asyncio.Task.exception)  # it was looked at, so that asyncio does not complain of it
+            task.add_done_callback(asyncio.Task.exception)  # retrieved, so that asyncio does not warn about it
             raise
         finally:
             self._tasks.discard(task)
@@ -134,7 +134,7 @@ class AsyncioLoop(Loop):
 
 
 class Waiter(asyncio.Future[None]):
-    """A future that tells at once when a task is cancelled that awaits it."""
+    """A future that calls back at once when the task that awaits it is cancelled."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_cancelled: Callable[[], object] | None) -> None:
         super().__init__(loop=loop)
@@ -168,7 +168,7 @@ class _Watch:
 
 
 def _shielded_from_anyio() -> contextlib.AbstractContextManager[object]:
-    """Keep a cancel scope of anyio away, which repeats its cancellation until it is let through."""
+    """Shield from a cancel scope of anyio, which repeats its cancellation until it is raised."""
     anyio = sys.modules.get("anyio")
     if anyio is None:
         return contextlib.nullcontext()

@@ -37,8 +37,8 @@ class TrioLoop(Loop):
     async def leave(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        # The caller's own exception passes by the nursery, which would wrap it in a group. A cancellation may be the
-        # nursery's own, for a task that crashed, so it goes to the nursery.
+        # The nursery would wrap the caller's own exception in a group, so it is not told of it. A cancellation may be
+        # the nursery's own, after a task crashed, so it is passed on.
         if isinstance(error, trio.Cancelled) or (
             isinstance(error, BaseExceptionGroup) and error.subgroup(trio.Cancelled) is not None
         ):
@@ -74,7 +74,7 @@ class TrioLoop(Loop):
         self, function: Callable[[], Coroutine[Any, Any, object]], context: Context | None = None
     ) -> trio.CancelScope:
         assert self._nursery is not None
-        scope = trio.CancelScope(shield=True)  # the provider ends its tasks itself, in order
+        scope = trio.CancelScope(shield=True)  # the provider ends its own tasks, in order
         if context is None:
             self._nursery.start_soon(_run_within, scope, function)
         else:
@@ -108,6 +108,8 @@ class TrioLoop(Loop):
 
 
 class Waiter:
+    """A sleep through trio's low-level rescheduling."""
+
     __slots__ = ("_cancelled", "_done", "_on_cancelled", "_task")
 
     def __init__(self, on_cancelled: Callable[[], object] | None) -> None:

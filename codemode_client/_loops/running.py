@@ -1,4 +1,4 @@
-"""Which event loop runs the caller."""
+"""Find the running event loop."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""One value that comes later, and the tasks that wait for it: where an answer passes to its caller.
+"""A slot: one future value, through which an answer passes to its caller.
 
 At each moment an answer belongs either to a caller or to the connection. A caller has it when its task runs again with
-the value. If the last task that waits is cancelled without it, `abandoned` is called in the same step as the
-cancelling, so that whatever is called next comes after it. On asyncio a task can also be cancelled after it was woken
-and before it runs: then `abandoned` is called when it runs, and although the slot is `done` the value was not taken.
+the value. If the last waiting task is cancelled, `abandoned` is called in the same step as the cancellation, before
+anything else runs. On asyncio a task can also be cancelled after it was woken and before it runs: then `abandoned` is
+called when it runs, and although the slot is `done` the value was not taken.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Slot(Generic[T]):
-    """Empty, then for good a value or an error. Later settings are ignored, so that the first cause wins."""
+    """A value or an error, set once. Later settings are ignored, so that the first cause wins."""
 
     __slots__ = ("_loop", "_make_error", "_taken", "_value", "_waiters", "_waiting", "done")
 
@@ -27,11 +27,11 @@ class Slot(Generic[T]):
         self._value: T | None = None
         self._make_error: Callable[[], Exception] | None = None
         self._waiters: list[Waiter] = []
-        """Tasks that sleep until the slot is done."""
+        """Sleeping tasks."""
         self._waiting = 0
-        """Tasks that have asked and have not got the value yet, whether or not they were woken."""
+        """The number of tasks in `get` without the value, sleeping or woken."""
         self._taken = False
-        """A task has got the value."""
+        """A task has received the value."""
 
     @property
     def has_waiters(self) -> bool:
@@ -50,7 +50,7 @@ class Slot(Generic[T]):
             self._wake()
 
     def fail(self, make_error: Callable[[], Exception]) -> None:
-        """Set an error. `make_error` is called once for each task that asks: a traceback belongs to one task."""
+        """Set an error. `make_error` is called for each `get`, because a traceback belongs to one task."""
         if not self.done:
             self._make_error = make_error
             self._wake()
@@ -64,13 +64,10 @@ class Slot(Generic[T]):
 
     @protect_from_interrupt
     async def get(self, abandoned: Callable[[], None] | None = None) -> T:
-        """Wait for the value.
+        """Wait for the value and return it, or raise the error that was set.
 
         Args:
-            abandoned: Called if the last task that waits is cancelled and no task has got the value.
-
-        Raises:
-            Exception: What `fail` was given.
+            abandoned: Called if the last waiting task is cancelled and no task has received the value.
         """
         if self.done:
             try:
@@ -99,7 +96,7 @@ class Slot(Generic[T]):
         try:
             await waiter
         except BaseException:
-            if not waiter.cancelled():  # else it has left already
+            if not waiter.cancelled():  # else the waiter has called `leave`
                 leave()
             raise
         self._waiting -= 1
@@ -110,7 +107,7 @@ class Slot(Generic[T]):
 
     @protect_from_interrupt
     async def wait(self, seconds: float) -> bool:
-        """Wait until the slot is done, or for so many seconds; return whether it is done. Takes nothing."""
+        """Wait at most `seconds` until the slot is done; return whether it is. Does not take the value."""
         if not self.done and seconds > 0:
             waiter = self._loop.waiter()
             self._waiters.append(waiter)

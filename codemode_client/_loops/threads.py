@@ -1,8 +1,7 @@
-"""Worker threads for plain functions, with a limit on how many run at once on one event loop.
+"""Worker threads for plain functions, limited in number on each event loop.
 
-They are daemons: a function that does not return must not keep the interpreter from ending. On trio they are trio's
-own; asyncio's, and those of libraries on it, are waited for at the interpreter's end, so there the threads are made
-here.
+They are daemon threads, so that a function that does not return cannot keep the interpreter from exiting. Trio has such
+threads; asyncio's are joined at exit, so on asyncio the threads are made here.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 IDLE_SECONDS = 10.0
-"""After so long without work a thread ends."""
+"""An idle thread ends after this time."""
 
 
 class Threads:
     """The threads of one toolbox.
 
     Args:
-        most: How many functions may run at once on each event loop. The calls beyond wait in order.
+        most: The number of functions that may run at once on each event loop. Further calls wait in order.
     """
 
     def __init__(self, most: int) -> None:
@@ -37,12 +36,12 @@ class Threads:
             raise ValueError(f"threads: {most} is less than 1")
         self._most = most
         self._by_loop: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
-        """On asyncio a `_Workers`, on trio a capacity limiter; by the loop, or what stands for trio's run."""
+        """`_Workers` by asyncio loop, or capacity limiters by trio token."""
 
     async def run(self, function: Callable[[], T]) -> T:
         """Run a function in a thread, in a copy of the caller's context, and return its result.
 
-        If the caller is cancelled, the function goes on if it was begun, and its result is dropped.
+        If the caller is cancelled, a function that has begun continues and its result is dropped.
         """
         trio = sys.modules.get("trio")
         if trio is not None and trio.lowlevel.in_trio_run():
@@ -62,7 +61,7 @@ class Threads:
 
 
 class _Job(Generic[T]):
-    """A function to run, and the future of its result on the loop that asked."""
+    """A function to run and the future of its result."""
 
     __slots__ = ("_context", "_function", "_loop", "future")
 
@@ -73,14 +72,14 @@ class _Job(Generic[T]):
         self.future: asyncio.Future[T] = loop.create_future()
 
     def run(self) -> None:
-        """Run the function, in a thread, unless its caller was cancelled before."""
+        """Run the function unless its caller was cancelled before. Called in a worker thread."""
         if self.future.cancelled():
             return
         try:
             result = self._context.run(self._function)
         except StopIteration:
-            self._tell(self._fail, RuntimeError("the function raised StopIteration"))  # no future takes it
-        except BaseException as error:  # noqa: BLE001 - it is the caller's
+            self._tell(self._fail, RuntimeError("the function raised StopIteration"))  # which no future accepts
+        except BaseException as error:  # noqa: BLE001 - passed to the caller
             self._tell(self._fail, error)
         else:
             self._tell(self._succeed, result)
@@ -107,10 +106,10 @@ class _Workers:
         self._lock = threading.Lock()
         self._threads = 0
         self._idle = 0
-        """Threads that wait for a job, less the jobs that wait for one of them."""
+        """The number of waiting threads minus the number of queued jobs."""
 
     def add(self, job: _Job[Any]) -> None:
-        """Have a job run by an idle thread, a new one, or the next that is through with its job."""
+        """Queue a job, and start a thread if none is idle and there may be one more."""
         with self._lock:
             self._idle -= 1
             start = self._idle < 0 and self._threads < self._most
@@ -127,12 +126,12 @@ class _Workers:
                 job = self._jobs.get(timeout=IDLE_SECONDS)
             except Empty:
                 with self._lock:
-                    if self._idle > 0:  # else a job is being put for this thread
+                    if self._idle > 0:  # else a job is being queued for this thread
                         self._idle -= 1
                         self._threads -= 1
                         return
                 continue
             job.run()
-            del job  # what it refers to is not kept while this thread waits
+            del job  # release its references while this thread waits
             with self._lock:
                 self._idle += 1

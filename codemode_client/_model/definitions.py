@@ -1,4 +1,4 @@
-"""`exec` and `wait` as a model API wants tools defined, and the arguments that a model gives them."""
+"""The definitions of `exec` and `wait` for model APIs, and decoding a model's arguments."""
 
 from __future__ import annotations
 
@@ -21,28 +21,33 @@ _EXEC_SCHEMA: dict[str, Any] = {
     "required": ["source"],
     "additionalProperties": False,
 }
-_WAIT_PROPERTIES: dict[str, Any] = {
-    "cell_id": {"type": "string", "description": "The id of a running cell."},
-    "until": {
-        "type": "string",
-        "enum": ["yield", "news", "end"],
-        "description": "When to come back: `yield` (default) when the cell ends or yields or the time is over; `news` "
-        "when it ends or has written something; `end` when it ends. Use `end` instead of waiting again and again.",
+_UNTIL = (
+    "When to come back: `yield` (default) when the cell ends or yields or the time is over; `news` when it ends or has "
+    "written something; `end` when it ends. Use `end` instead of waiting again and again."
+)
+_YIELD_TIME = "Come back after so many milliseconds at the latest."
+_WAIT_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "cell_id": {"type": "string", "description": "The id of a running cell."},
+        "until": {"type": "string", "enum": ["yield", "news", "end"], "description": _UNTIL},
+        "yield_time_ms": {"type": "integer", "minimum": 0, "description": _YIELD_TIME},
+        "max_tokens": {"type": "integer", "minimum": 0, "description": "Cut the output to about so many tokens."},
+        "terminate": {"type": "boolean", "description": "Stop the cell now, and give what it has written."},
     },
-    "yield_time_ms": {
-        "type": "integer",
-        "minimum": 0,
-        "description": "Come back after so many milliseconds at the latest.",
-    },
-    "max_tokens": {"type": "integer", "minimum": 0, "description": "Cut the output to about so many tokens."},
-    "terminate": {"type": "boolean", "description": "Stop the cell now, and give what it has written."},
+    "required": ["cell_id"],
+    "additionalProperties": False,
 }
 
 
 class ModelToolDefinition(Struct, frozen=True):
-    """A tool for a model: what it is called, what it does, and its arguments as a JSON Schema.
+    """A tool for a model.
 
-    `freeform`: its one argument may be sent as plain text, in the APIs that have such tools.
+    Attributes:
+        name: The tool's name.
+        description: What the tool does.
+        input_schema: The JSON Schema of its arguments.
+        freeform: Whether its one argument may be sent as plain text, in APIs that have such tools.
     """
 
     name: str
@@ -51,70 +56,55 @@ class ModelToolDefinition(Struct, frozen=True):
     freeform: bool = False
 
     def openai_responses(self, *, freeform: bool = True) -> dict[str, Any]:
-        """An entry of `tools` in OpenAI's Responses API: a custom tool if it is freeform, else a function.
+        """Return an entry of `tools` in OpenAI's Responses API: a custom tool if it is freeform, else a function.
 
-        `freeform=False` makes it a function in any case, for models that have no custom tools.
+        Args:
+            freeform: False to make it a function in any case, for models without custom tools.
         """
+        own = {"name": self.name, "description": self.description}
         if self.freeform and freeform:
-            return {
-                "type": "custom",
-                "name": self.name,
-                "description": self.description,
-                "format": {"type": "text"},
-            }
-        return {
-            "type": "function",
-            "name": self.name,
-            "description": self.description,
-            "parameters": self.input_schema,
-            "strict": False,
-        }
+            return {"type": "custom", **own, "format": {"type": "text"}}
+        return {"type": "function", **own, "parameters": self.input_schema, "strict": False}
 
     def openai_chat(self) -> dict[str, Any]:
-        """An entry of `tools` in OpenAI's Chat Completions API, and in the many that are like it."""
+        """Return an entry of `tools` in OpenAI's Chat Completions API and compatible ones."""
         function = {"name": self.name, "description": self.description, "parameters": self.input_schema}
         return {"type": "function", "function": function}
 
     def anthropic(self) -> dict[str, Any]:
-        """An entry of `tools` in Anthropic's Messages API."""
+        """Return an entry of `tools` in Anthropic's Messages API."""
         return {"name": self.name, "description": self.description, "input_schema": self.input_schema}
 
 
 def exec_definition(name: str, description: str) -> ModelToolDefinition:
-    """`exec` under a name."""
+    """Return the definition of `exec` under a name."""
     return ModelToolDefinition(name, description, _EXEC_SCHEMA, freeform=True)
 
 
 def wait_definition(name: str, description: str) -> ModelToolDefinition:
-    """`wait` under a name."""
-    schema = {
-        "type": "object",
-        "properties": _WAIT_PROPERTIES,
-        "required": ["cell_id"],
-        "additionalProperties": False,
-    }
-    return ModelToolDefinition(name, description, schema)
+    """Return the definition of `wait` under a name."""
+    return ModelToolDefinition(name, description, _WAIT_SCHEMA)
 
 
 # Arguments
 
 
 class ArgumentsError(Exception):
-    """A model's arguments are not what the tool takes; the message is for the model."""
+    """A model's arguments do not fit the tool; the message is for the model."""
 
 
 class ExecArguments(Struct, frozen=True, forbid_unknown_fields=True):
-    """What `exec` takes where it is a function."""
+    """The arguments of `exec` as a function."""
 
     source: str
 
 
-# JSON does not tell 1 and 1.0 apart, and some clients decode every number as the latter.
+# JSON does not distinguish 1 and 1.0, and some clients decode every number as a float.
 _Count = Annotated[float, Meta(ge=0, le=MAX_SAFE_INTEGER)]
 
 
 class WaitArguments(Struct, frozen=True, forbid_unknown_fields=True):
-    """What `wait` takes. Null is as good as nothing, and a number will do for a cell's id: models send both."""
+    """The arguments of `wait`. Models also send null for absent ones, and numbers as cell ids."""
 
     cell_id: str | int
     until: Until | None = None
@@ -123,19 +113,19 @@ class WaitArguments(Struct, frozen=True, forbid_unknown_fields=True):
     terminate: bool | None = None
 
 
-# No script begins like this: a block whose first statement is a string, and then a colon.
+# No script begins like this: a block whose first statement is a string followed by a colon.
 _JSON_OBJECT = re.compile(r'\s*\{\s*(?:"(?:[^"\\]|\\.)*"\s*:|\}\s*\Z)')
 
 
 def exec_source(name: str, arguments: str | Mapping[str, object]) -> str:
-    """The script among a model's arguments: raw text, JSON text or a decoded object. Raises `ArgumentsError`."""
+    """Return the script in a model's arguments: raw text, JSON text or a decoded object. Raises `ArgumentsError`."""
     if isinstance(arguments, str) and _JSON_OBJECT.match(arguments) is None:
         return arguments
     return _decode(name, arguments, ExecArguments, 'one argument: {"source": "raw JavaScript"}').source
 
 
 def wait_arguments(name: str, arguments: str | Mapping[str, object]) -> WaitArguments:
-    """The arguments of a `wait`: JSON text or a decoded object. Raises `ArgumentsError`."""
+    """Return the arguments of a `wait` from JSON text or a decoded object. Raises `ArgumentsError`."""
     takes = 'cell_id, and optionally until, yield_time_ms, max_tokens and terminate: {"cell_id": "1", "until": "end"}'
     return _decode(name, arguments, WaitArguments, takes)
 

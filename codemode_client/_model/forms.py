@@ -1,4 +1,4 @@
-"""Content items in the forms of model APIs' tool results."""
+"""Converts content items to the tool results of model APIs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ANTHROPIC_IMAGES = frozenset({"image/gif", "image/jpeg", "image/png", "image/web
 
 
 def responses_content(items: Sequence[ContentItem]) -> list[dict[str, object]]:
-    """Parts of the types `input_text` and `input_image`."""
+    """Return parts of the types `input_text` and `input_image`."""
     parts: list[dict[str, object]] = []
     for piece in _joined(items, images=True):
         if isinstance(piece, InputImage):
@@ -29,12 +29,12 @@ def responses_content(items: Sequence[ContentItem]) -> list[dict[str, object]]:
 
 
 def chat_content(items: Sequence[ContentItem]) -> str:
-    """One text: a tool's message cannot hold anything else."""
+    """Return one text: a tool's message can hold nothing else."""
     return "\n".join(piece for piece in _joined(items, images=False) if isinstance(piece, str))
 
 
 def anthropic_content(items: Sequence[ContentItem]) -> list[dict[str, object]]:
-    """Blocks of the types `text` and `image`."""
+    """Return blocks of the types `text` and `image`."""
     blocks: list[dict[str, object]] = []
     for piece in _joined(items, images=True, only=ANTHROPIC_IMAGES):
         if isinstance(piece, InputImage):
@@ -47,7 +47,7 @@ def anthropic_content(items: Sequence[ContentItem]) -> list[dict[str, object]]:
 
 
 def split_data_url(url: str) -> tuple[str, bytes]:
-    """A `data:` URL's media type and its bytes. ValueError when it is none, or its base64 is broken."""
+    """Return the media type and the bytes of a `data:` URL. Raises ValueError if it is malformed."""
     scheme, colon, rest = url.partition(":")
     head, comma, data = rest.partition(",")
     if scheme.lower() != "data" or not colon or not comma:
@@ -66,10 +66,14 @@ def split_data_url(url: str) -> tuple[str, bytes]:
 def _joined(
     items: Sequence[ContentItem], *, images: bool, only: frozenset[str] | None = None
 ) -> Iterator[str | InputImage]:
-    """Images that can be shown, and between them one text each: how an API sets apart adjacent texts is not said.
+    """Yield the images that can be shown, and the texts between them joined to one.
 
-    `images`: whether the API takes any here; `only`: of these media types. A word takes the place of what it does not
-    take.
+    APIs do not specify how they separate adjacent texts. A note replaces what the API does not accept.
+
+    Args:
+        items: The content items.
+        images: Whether the API accepts images here.
+        only: The media types that it accepts; None for any.
     """
     texts: list[str] = []
     for item in items:
@@ -92,7 +96,7 @@ def _joined(
 
 
 def _obstacle(url: str, only: frozenset[str] | None) -> str | None:
-    """Why an image cannot be shown, if it cannot."""
+    """Return why an image cannot be shown; None if it can."""
     if only is None:
         return None
     try:

@@ -1,6 +1,6 @@
-"""What to tell a model about an error that models often cause: a table of mistakes, and the names of tools.
+"""Hints for errors that models often cause: a table of mistakes, and suggestions of tool names.
 
-Each row was seen on the engine; the tests run each of them.
+Each row of the table was observed on the engine, and a test runs it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from msgspec import Struct
 
 
 class Hint(Struct, frozen=True):
-    """What to say about error texts that `error` matches at their start, when `source`, if any, is in the script."""
+    """The hint for an error text that begins with `error` in a script that contains `source`, if given (patterns)."""
 
     error: str
     text: str
@@ -105,17 +105,17 @@ _NOT_A_TOOL = re.compile(
 _BARE_NAME = re.compile(r"ReferenceError: ([\w$]+) is not defined")
 
 MAX_LISTED = 12
-"""As many tools are listed when no name is near the wanted one; beyond that ALL_TOOLS is pointed to."""
+"""The most tools to list if no name is similar; with more the hint refers to ALL_TOOLS."""
 
 MAX_SEARCHED = 20_000
-"""Of a longer script only both ends are looked at: a search must not take long, whatever a model writes."""
+"""Only both ends of a longer script, in characters, are searched, to bound the time."""
 
 MAX_NAME = 100
-"""So much of a wrong name is looked for, and shown."""
+"""The most characters of a wrong name that are compared and shown."""
 
 
 def hint(error_text: str, source: str | None, tools: Sequence[str]) -> str | None:
-    """What to tell the author of a script that failed; `tools` are the names that JavaScript sees."""
+    """Return a hint for the author of a failed script; `tools` are the names in JavaScript."""
     if source is not None and len(source) > MAX_SEARCHED:
         source = f"{source[: MAX_SEARCHED // 2]}\n{source[-MAX_SEARCHED // 2 :]}"
     if (match := _NOT_A_TOOL.match(error_text)) is not None:
@@ -133,7 +133,7 @@ def hint(error_text: str, source: str | None, tools: Sequence[str]) -> str | Non
 
 
 def suggestion(wanted: str, tools: Sequence[str]) -> str:
-    """Which tools to call instead of one that is not there."""
+    """Return a sentence that names tools to call instead of an unknown one."""
     if not tools:
         return "No tools are enabled."
     lower = wanted.lower()

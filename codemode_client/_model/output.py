@@ -1,7 +1,7 @@
-"""What a model is told about its script: a header, the output cut to a budget, and the error.
+"""The output of a script for a model: a header, the output cut to a budget, and the error.
 
-Tokens are counted as four bytes of UTF-8 each. That is an approximation: about right for English and code, too many
-for some languages, and no tokenizer is needed.
+Tokens are counted as four bytes of UTF-8 each, without a tokenizer: about right for English and code, too many for some
+languages.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ ModelStatus = Literal["completed", "failed", "running", "terminated", "refused"]
 BYTES_PER_TOKEN = 4
 
 MAX_ERROR_TOKENS = 2_000
-"""An error text beyond this is cut as output is. It has this budget for itself, however small the output's is."""
+"""The budget of an error text, separate from that of the output."""
 
 
 class ModelOutput(Struct, frozen=True):
-    """What to hand back to the model for one call of `exec` or `wait`.
+    """The result of one call of `exec` or `wait` for the model.
 
-    `items` are ready to show: the header first, then the output, the error last. `cell_id` is the cell that the
-    call was about, None when there is none. `status` is
+    `items` are the header, then the output, then the error. `cell_id` is the cell of the call, None if there is none.
+    `status` is
 
     - "completed": the script ended; "failed": it ended with an error, or its host was lost;
-    - "running": it goes on, and `wait` brings the rest;
-    - "terminated": it was stopped;
-    - "refused": nothing was run and nothing changed; the text says what was wrong with the call.
+    - "running": it continues, and `wait` returns the rest;
+    - "terminated": it was terminated;
+    - "refused": nothing was run or changed; the text says what was wrong with the call.
     """
 
     cell_id: str | None
@@ -40,24 +40,24 @@ class ModelOutput(Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """All text items, each beginning on a line of its own."""
+        """All text items, joined by line ends."""
         return "\n".join(item.text for item in self.items if isinstance(item, InputText))
 
     @property
     def is_error(self) -> bool:
-        """Whether to mark the tool's result as an error, in the APIs that have such a mark."""
+        """Whether to mark the tool's result as an error, in APIs that have such a mark."""
         return self.status in ("failed", "refused")
 
     def openai_responses(self) -> list[dict[str, object]]:
-        """The `output` of a `custom_tool_call_output` or `function_call_output` item: text and images."""
+        """Return the `output` of a `custom_tool_call_output` or `function_call_output` item: text and images."""
         return forms.responses_content(self.items)
 
     def openai_chat(self) -> str:
-        """The `content` of a message of the role `tool`: text alone, which says where an image or a sound was."""
+        """Return the `content` of a message of the role `tool`: text, with notes in place of images and sounds."""
         return forms.chat_content(self.items)
 
     def anthropic(self) -> list[dict[str, object]]:
-        """The `content` of a `tool_result` block: text and images."""
+        """Return the `content` of a `tool_result` block: text and images."""
         return forms.anthropic_content(self.items)
 
 
@@ -72,7 +72,7 @@ def present(
     remark: str | None = None,
     wait_name: str = "wait",
 ) -> ModelOutput:
-    """Put an output together. `seconds` is how long the call took, `max_tokens` the budget of `output`."""
+    """Make an output. `seconds` is the duration of the call, `max_tokens` the budget of `output`."""
     header = [f"Status: {status}"]
     if status == "running":
         header[0] += f', as cell {cell_id}. Call `{wait_name}` with cell_id "{cell_id}" for the rest.'
@@ -92,20 +92,20 @@ def present(
 
 
 def refuse(reason: str, cell_id: str | None = None) -> ModelOutput:
-    """The answer to a call that was wrong in itself."""
-    reason = reason.encode("utf-8", "backslashreplace").decode()  # it may repeat lone surrogates, out of JSON's escapes
+    """Return the output for an invalid call."""
+    reason = reason.encode("utf-8", "backslashreplace").decode()  # it may quote lone surrogates from JSON's escapes
     items: list[ContentItem] = [InputText("Status: refused"), *truncate([InputText(reason)], MAX_ERROR_TOKENS)]
     return ModelOutput(cell_id, "refused", items)
 
 
 def truncate(items: Sequence[ContentItem], max_tokens: int) -> list[ContentItem]:
-    """Cut all text items together to a budget: both ends stay, and where they meet is said how much went.
+    """Cut all text items together to a budget: keep both ends, with a note between them of how much was cut.
 
-    Half of the budget is the beginning's and half the end's; what says how much went comes on top. Nothing is cut
-    within a code point. Images and sounds pass through and keep their place among the texts.
+    Each end gets half of the budget; the note is not counted. Code points are not split. Images and sounds are kept in
+    their places.
     """
     texts = [item.text.encode() for item in items if isinstance(item, InputText)]
-    # The budget is that of the texts joined by line ends: many empty ones are not free.
+    # Line ends between the texts count, so that many empty texts are not free.
     total = sum(map(len, texts)) + max(0, len(texts) - 1)
     budget = max(0, max_tokens) * BYTES_PER_TOKEN
     if total <= budget:
@@ -126,7 +126,7 @@ def truncate(items: Sequence[ContentItem], max_tokens: int) -> list[ContentItem]
         if end <= head or start >= tail:
             kept.append(item)
             continue
-        # Cut bytes that belong to no whole code point go, too.
+        # Bytes of a split code point are cut, too.
         before = text[: max(0, head - start)].decode(errors="ignore")
         after = text[max(0, tail - start) :].decode(errors="ignore") if end > tail else ""
         removed.append(text[len(before.encode()) : len(text) - len(after.encode())])

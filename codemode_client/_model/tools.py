@@ -1,4 +1,4 @@
-"""`exec` and `wait` for a model: what to put into a request, and what to do with the calls that come back."""
+"""`exec` and `wait` for a model: their definitions for a request, and handling the model's calls."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from codemode_client._model.definitions import (
 )
 from codemode_client._model.hints import hint
 from codemode_client._model.output import ModelOutput, ModelStatus, present, refuse
-from codemode_client._model.source_positions import excerpt, locate
+from codemode_client._model.source_positions import locate, quote_line
 from codemode_client._session.cell_ids import parse_cell_id
 from codemode_protocol.descriptions import exec_description, wait_description
 from codemode_protocol.errors import (
@@ -55,21 +55,21 @@ from codemode_protocol.values import (
 
 DEFAULT_MAX_WAIT_MS = 600_000
 NEWS_INTERVAL_MS = 100
-"""A wait for news looks so often: a host itself answers at a yield, not at the first output."""
+"""The polling interval of a wait for news: a host answers at a yield, not at the first output."""
 MAX_GATHERED = 32 * 1_048_576
-"""A wait for the end comes back early with so many characters of output."""
+"""A wait for the end returns early with more characters of output than this."""
 GIVE_UP_SECONDS = 10.0
 
 
-class HasDefinitions(Protocol):
-    """What a Toolbox is here."""
+class ToolSource(Protocol):
+    """A `Toolbox`, or any other object that has the definitions of tools."""
 
     @property
     def definitions(self) -> list[ToolDefinition]: ...
 
 
 class _Enabled(Struct):
-    """Tools: as they were given, with their declarations for `ALL_TOOLS`, and their names in JavaScript."""
+    """The tools as given, with their declarations for `ALL_TOOLS`, and their names in JavaScript."""
 
     given: list[ToolDefinition]
     described: list[ToolDefinition]
@@ -77,44 +77,48 @@ class _Enabled(Struct):
 
 
 class _Cell(Struct, eq=False):
-    """What is to be remembered of a cell until its end has been told."""
+    """The state of a cell until its end was reported to the model."""
 
     id: str
     source: ExecSource | None = None
     observed: bool = False
-    """A call of ours waits for it."""
+    """A call waits for it."""
     stopped: bool = False
-    """A call of ours terminated it."""
+    """A call has terminated it."""
     held: list[ContentItem] = field(default_factory=list)
-    """Output that a call took from the session and has not given to its caller yet."""
+    """Output taken from the session and not yet returned to a caller."""
 
     def take(self) -> list[ContentItem]:
+        """Take the held output."""
         held, self.held = self.held, []
         return held
 
 
 class ModelTools:
-    """The two tools through which a model runs scripts, over one session.
+    """The two tools `exec` and `wait`, through which a model runs scripts in one session.
 
-    `session` is anything with the async interface of `codemode_protocol.session.Session`, under trio or asyncio;
-    `tools` a `Toolbox`, which is asked anew at every call, or definitions. Times are in milliseconds, budgets in
-    tokens of four bytes. `max_output_tokens` and `yield_time_ms` hold where the model says nothing else, and no call
-    observes a cell for longer than `max_wait_ms` (None: no limit), whatever the model says.
+    A model's mistake never raises: it is returned as a `ModelOutput` that explains it, as is the loss of a host. All
+    calls may raise `SessionClosedError`, `ProviderClosedError` and `HostStartError`. A cancelled `exec` terminates its
+    cell; a cancelled `wait` loses no output. Notifications go to the session's delegate (`Toolbox.on_notify`).
 
-    What a model did wrong never raises: it comes back as a `ModelOutput` that says so, and so does the loss of a
-    host. What the program did wrong or cannot have raises: `SessionClosedError`, `ProviderClosedError`,
-    `HostStartError`. A cancelled `exec` stops its cell; a cancelled `wait` loses no output.
+    Args:
+        session: A session with the async interface `codemode_protocol.session.Session`, under trio or asyncio.
+        tools: A `Toolbox`, whose tools are read again at every call, or definitions.
+        exec_name: The name of `exec`.
+        wait_name: The name of `wait`.
+        max_output_tokens: The default budget of an output, in tokens of four bytes.
+        yield_time_ms: The default time of a call, in milliseconds.
+        max_wait_ms: The longest time of a call, in milliseconds; None for no limit.
 
-    What scripts send with `notify()` goes to the session's delegate as it comes (`Toolbox.on_notify`), not into the
-    outputs.
-
-    Raises `ToolNameConflictError` when two of the tools have one name in JavaScript.
+    Raises:
+        ToolNameConflictError: Two of the tools have the same name in JavaScript.
+        ValueError: The two names are equal, or a number is negative.
     """
 
     def __init__(
         self,
         session: Session,
-        tools: HasDefinitions | Sequence[ToolDefinition],
+        tools: ToolSource | Sequence[ToolDefinition],
         *,
         exec_name: str = "exec",
         wait_name: str = "wait",
@@ -136,14 +140,14 @@ class ModelTools:
         self._yield_time_ms = self._bounded(yield_time_ms)
         self._cells: dict[str, _Cell] = {}
         self._generation: int | None = None
-        """Of the host that ran the last cell; None when the model knows of nothing that could be lost."""
+        """The generation of the last cell; None if the model has seen no cell or was told of the loss."""
         self._numbers = itertools.count(1)
         self._last = _Enabled([], [], [])
         self._enabled()
 
     @property
     def definitions(self) -> list[ModelToolDefinition]:
-        """`exec`, which describes the nested tools, and `wait`."""
+        """The definitions of `exec`, which describes the nested tools, and `wait`."""
         description = exec_description(self._enabled().given, wait_name=self._wait_name)
         return [
             exec_definition(self._exec_name, description),
@@ -153,10 +157,12 @@ class ModelTools:
     async def call(
         self, name: str, arguments: str | Mapping[str, object], *, call_id: str | None = None
     ) -> ModelOutput:
-        """Do what a model asked for, by the name and with the arguments that it gave.
+        """Handle a model's tool call.
 
-        `arguments` are what the API hands over: the raw text of a custom tool, JSON text, or a decoded object.
-        `call_id` is the API's id of the call: notifications of an `exec` carry it.
+        Args:
+            name: The name in the call.
+            arguments: The raw text of a custom tool, JSON text, or a decoded object.
+            call_id: The API's id of the call, which is passed on with the notifications of an `exec`.
         """
         try:
             if name == self._exec_name:
@@ -178,9 +184,13 @@ class ModelTools:
         return refuse(reason)
 
     async def exec(self, source: str, *, call_id: str | None = None) -> ModelOutput:
-        """Run a script, which may have the pragma, until it ends, yields, or the observation time is over.
+        """Run a script, which may begin with a pragma, until it ends, yields, or the time is over.
 
-        If the caller is cancelled, the script is stopped: nobody would know its cell's id.
+        If the caller is cancelled, the cell is terminated, because its id was not returned.
+
+        Args:
+            source: The script.
+            call_id: The model API's id of the call, passed on with notifications.
         """
         begin = anyio.current_time()
         cell: _Cell | None = None
@@ -216,7 +226,7 @@ class ModelTools:
         except (RequestFailedError, RequestTooLargeError) as error:
             if cell is None:
                 return refuse(f"The script was not started: {error}")
-            # Its answer cannot be had, so its end is the only thing left to tell.
+            # Its output is not available; report the failure alone.
             self._forget(cell)
             return self._present("failed", cell, begin, None, error=str(error))
         cell.held += response.content_items
@@ -231,12 +241,16 @@ class ModelTools:
         terminate: bool = False,
         until: Until = "yield",
     ) -> ModelOutput:
-        """Observe a running cell, and give what it wrote since the last answer; or stop it, with `terminate`.
+        """Wait for a running cell, or terminate it, and return its output since the last answer.
 
-        `until` says when to come back: "yield" when the cell ends or yields, or after `yield_time_ms` (None: that of
-        these tools); "news" when it ends or there is output; "end" when it ends, however often it yields (or with
-        more output than an answer should have). These two come back after `yield_time_ms` at the latest, too, and
-        None is the longest time that there is.
+        Args:
+            cell_id: The cell.
+            yield_time_ms: Milliseconds after which to return; by default the tools' own for `until="yield"`, else
+                their `max_wait_ms`.
+            max_tokens: The budget of the output, in tokens; by default the script's or the tools'.
+            terminate: Terminate the cell.
+            until: When to return: "yield" when the cell ends or yields; "news" when it ends or has output; "end" when
+                it ends, or has more output than one answer should.
         """
         begin = anyio.current_time()
         try:
@@ -245,16 +259,14 @@ class ModelTools:
             return refuse(self._missing(repr(cell_id)))
         cell = self._cells.get(cell_id) or _Cell(cell_id)
         if cell.observed and not terminate:
-            return refuse(
-                f"Another call waits for cell {cell_id} already, and gets its output: wait for that answer first.",
-                cell_id,
-            )
+            reason = f"Another call waits for cell {cell_id} already, and gets its output: wait for that answer first."
+            return refuse(reason, cell_id)
         if yield_time_ms is None and until == "yield":
             yield_time_ms = self._yield_time_ms
         self._cells[cell_id] = cell
         try:
             if terminate:
-                # A call that waits for the cell may find it missing before the answer is here.
+                # A concurrent wait may find the cell missing before this answer is received.
                 cell.stopped = True
                 outcome = await self._session.terminate(cell_id)
                 response = None if isinstance(outcome, MissingCell) else outcome.response
@@ -281,7 +293,7 @@ class ModelTools:
         return self._tell(cell, response, begin, max_tokens)
 
     async def _observe(self, cell: _Cell, until: Until, limit_ms: int) -> RuntimeResponse | None:
-        """Wait for a cell as `until` says; output goes to `cell.held`. None when there is no such cell."""
+        """Wait for a cell as `until` says and add its output to `cell.held`; return None if the cell is missing."""
         deadline = anyio.current_time() + limit_ms / 1000
         interval = 0 if until == "news" else limit_ms
         cell.observed = True
@@ -306,18 +318,16 @@ class ModelTools:
             cell.observed = False
 
     async def _give_up(self, cell: _Cell) -> None:
-        """Stop a cell whose caller is being cancelled."""
+        """Terminate a cell whose caller is being cancelled."""
         self._forget(cell)
-        # An error means that it has ended some other way.
+        # An error means that it has already ended.
         with anyio.move_on_after(GIVE_UP_SECONDS, shield=True), contextlib.suppress(CodeModeError):
             await self._session.terminate(cell.id)
-
-    # What is told
 
     def _tell(
         self, cell: _Cell, response: RuntimeResponse, begin: float, max_tokens: int | None, remark: str | None = None
     ) -> ModelOutput:
-        """The output for a cell's response, whose content is among `cell.held` already."""
+        """Return the output for a cell's response, whose content is already in `cell.held`."""
         if isinstance(response, Yielded):
             return self._present("running", cell, begin, max_tokens, remark=remark)
         self._forget(cell)
@@ -325,9 +335,8 @@ class ModelTools:
             return self._present("terminated", cell, begin, max_tokens, remark=remark)
         if response.error_text is None:
             return self._present("completed", cell, begin, max_tokens, remark=remark)
-        return self._present(
-            "failed", cell, begin, max_tokens, error=self._explain(response.error_text, cell.source), remark=remark
-        )
+        error = self._explain(response.error_text, cell.source)
+        return self._present("failed", cell, begin, max_tokens, error=error, remark=remark)
 
     def _present(
         self,
@@ -353,11 +362,11 @@ class ModelTools:
         )
 
     def _explain(self, error_text: str, source: ExecSource | None) -> str:
-        """A script's error with its author's line numbers, the line itself, and a hint."""
+        """Return a script's error with its author's line numbers, the line itself, and a hint."""
         parts = [error_text]
         if source is not None:
             parts = [locate(error_text, source, self._exec_name)]
-            if (line := excerpt(error_text, source)) is not None:
+            if (line := quote_line(error_text, source)) is not None:
                 parts.append(line)
         text = hint(error_text, None if source is None else source.source, self._enabled().names)
         if text is not None:
@@ -374,7 +383,7 @@ class ModelTools:
         return f"{text} No other cell is running either."
 
     def _lost(self, error: HostLostError, cell: _Cell | None, begin: float) -> ModelOutput:
-        """The output for the loss of a host: what is gone, and what can be done."""
+        """Return the output for the loss of a host: what is gone, and what the model can do."""
         cell = cell or _Cell("")
         self._cells.clear()
         self._generation = None
@@ -391,7 +400,7 @@ class ModelTools:
         )
 
     def _note_generation(self, cell: _Cell) -> str | None:
-        """What to say if a cell is the first on another host than the cells before it."""
+        """Return a note if a cell is the first one after the loss of a host."""
         generation, _ = parse_cell_id(cell.id)
         before, self._generation = self._generation, generation
         if before is None or before == generation:
@@ -404,21 +413,19 @@ class ModelTools:
             "are gone."
         )
 
-    # Small things
-
     def _forget(self, cell: _Cell) -> None:
         if self._cells.get(cell.id) is cell:
             del self._cells[cell.id]
 
     def _bounded(self, yield_time_ms: int | None) -> int:
-        """How long to observe, from what was asked for; None for as long as can be."""
+        """Return the time of a call in milliseconds; None asks for the longest."""
         if yield_time_ms is not None and yield_time_ms < 0:
             raise ValueError(f"yield_time_ms {yield_time_ms} is negative")
         limit = MAX_YIELD_TIME_MS if self._max_wait_ms is None else self._max_wait_ms
         return limit if yield_time_ms is None else min(yield_time_ms, limit)
 
     def _enabled(self) -> _Enabled:
-        """The tools as they are now."""
+        """Return the tools as they are now."""
         given = list(self._tools if isinstance(self._tools, Sequence) else self._tools.definitions)
         if given != self._last.given:
             names = [tool.name for tool in visible_tools(given)]
@@ -434,4 +441,4 @@ def _size(item: ContentItem) -> int:
             return len(url)
 
 
-__all__ = ["HasDefinitions", "ModelOutput", "ModelToolDefinition", "ModelTools", "Until"]
+__all__ = ["ModelOutput", "ModelToolDefinition", "ModelTools", "ToolSource", "Until"]

@@ -1,1 +1,1 @@
-"""Who is told what happens: counters, logs, spans."""
+"""Logs and spans."""

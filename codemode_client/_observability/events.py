@@ -1,7 +1,7 @@
-"""What is logged, an event a function; and the labels that say what an event is about.
+"""The client's log: one function for each event, and the labels that say what an event is about.
 
-Events are told synchronously by the owner of the state, after the state has changed, and change none of it. Sources,
-arguments, results and what scripts write are logged nowhere. Counting is done in place, by adding to a `Tally`.
+The owner of the state logs an event synchronously after the state has changed. Sources, arguments, results and the
+output of scripts are never logged.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 Field = str | int | None
 
 FIELDS = ("session", "cell", "generation", "host_pid", "request", "tool", "call")
-"""The attributes that each record of these loggers has, beside logging's own; None where there is nothing to say."""
+"""The attributes of each record of these loggers, beside logging's own; None where one does not apply."""
 
 host_log = logging.getLogger("codemode_client.host")
 stderr_log = logging.getLogger("codemode_client.host.stderr")
 session_log = logging.getLogger("codemode_client.session")
 cell_log = logging.getLogger("codemode_client.cell")
 tool_log = logging.getLogger("codemode_client.tool")
-# A library is silent until its user says what becomes of its records.
+# A library is silent until its user configures logging.
 logging.getLogger("codemode_client").addHandler(logging.NullHandler())
 
 _NO_FIELDS: dict[str, Field] = dict.fromkeys(FIELDS)
 
-# How `codemode-host` marks its own log lines.
+# The prefix of `codemode-host`'s own log lines.
 _marked = re.compile(r"codemode-host: (DEBUG|INFO|WARNING|ERROR|CRITICAL): ")
 _LEVELS = logging.getLevelNamesMapping()
 
@@ -54,29 +54,29 @@ class CellLabels(NamedTuple):
 
 
 def host_started(pid: int, program: str) -> None:
-    """A host process was spawned."""
+    """Log that a host process was spawned."""
     _log(host_log, logging.INFO, "host %d started: %s", pid, program, host_pid=pid)
 
 
 def host_ready(pid: int) -> None:
-    """A host has answered the handshake."""
+    """Log that a host has answered the handshake."""
     _log(host_log, logging.INFO, "host %d is ready", pid, host_pid=pid)
 
 
 def host_said(pid: int, line: str) -> None:
-    """A host wrote a line to its standard error. A line without a mark is unforeseen, and so a warning."""
+    """Log a line that a host wrote to its standard error; one without a level is unexpected, and so a warning."""
     mark = _marked.match(line)
     level = _LEVELS[mark[1]] if mark is not None else logging.WARNING
     _log(stderr_log, level, "host %d: %s", pid, line, host_pid=pid)
 
 
 def host_ended(pid: int | None, cause: str | None, exit_status: int | None, stderr: str) -> None:
-    """A host has ended.
+    """Log that a host has ended.
 
     Args:
         pid: None for a host that could not be started.
         cause: None for a host that its owner closed.
-        exit_status: As `subprocess` reports it; None if it had to be stopped.
+        exit_status: As `subprocess` reports it; None if the host was signalled.
         stderr: The last lines of its standard error.
     """
     if cause is None:
@@ -91,7 +91,7 @@ def host_ended(pid: int | None, cause: str | None, exit_status: int | None, stde
 
 
 def start_failed(failures: int, attempts: int, seconds: float) -> None:
-    """A host came to nothing; the next start is put off by so many seconds."""
+    """Log that a host failed before it worked; the next start is delayed by `seconds`."""
     if failures < attempts:
         text = "%d of %d attempts to start a host have failed; the next one waits for %.1f s"
         _log(host_log, logging.WARNING, text, failures, attempts, seconds)
@@ -104,7 +104,7 @@ def start_failed(failures: int, attempts: int, seconds: float) -> None:
 
 
 def session_bound(labels: SessionLabels) -> None:
-    """A host has opened a session."""
+    """Log that a host has opened a session."""
     if labels.generation == 1:
         _about(labels, session_log, logging.DEBUG, "session %s is open")
     else:
@@ -113,63 +113,53 @@ def session_bound(labels: SessionLabels) -> None:
 
 
 def session_refused(labels: SessionLabels, message: str) -> None:
-    """A host would not open a session."""
+    """Log that a host refused to open a session."""
     _about(labels, session_log, logging.INFO, "session %s: the host refused to open it: %s", message)
 
 
 def session_closed(labels: SessionLabels) -> None:
-    """A host has closed a session."""
+    """Log that a host has closed a session."""
     _about(labels, session_log, logging.DEBUG, "session %s is closed")
 
 
 def stale_cell_refused(session_id: str, cell_id: str, generation: int) -> None:
-    """A caller asked for a cell of a generation that is gone."""
+    """Log that a caller asked for a cell of a lost generation."""
     text = "session %s: cell %s was asked for, which ended with its host; the session is at generation %d"
-    _log(
-        cell_log,
-        logging.INFO,
-        text,
-        session_id,
-        cell_id,
-        generation,
-        session=session_id,
-        cell=cell_id,
-        generation=generation,
-    )
+    _about(CellLabels(session_id, generation, None, cell_id), cell_log, logging.INFO, text, cell_id, generation)
 
 
 # cells
 
 
 def execute_refused(labels: SessionLabels, request: str, message: str) -> None:
-    """A host would not start a cell."""
+    """Log that a host refused to start a cell."""
     text = "session %s: the host refused to start a cell: %s"
     _about(labels, cell_log, logging.INFO, text, message, request=request)
 
 
 def cell_started(labels: CellLabels, request: str) -> None:
-    """A cell runs."""
+    """Log that a cell has started."""
     _about(labels, cell_log, logging.DEBUG, "session %s: cell %s started", labels.cell, request=request)
 
 
 def cell_abandoned(labels: CellLabels) -> None:
-    """A cell is terminated because its caller is gone."""
+    """Log that a cell is terminated because its caller gave it up."""
     text = "session %s: cell %s is terminated, for its caller gave it up"
     _about(labels, cell_log, logging.INFO, text, labels.cell)
 
 
 def cell_limited(labels: CellLabels, limit: str) -> None:
-    """A cell ended at a limit."""
+    """Log that a cell ended at a limit."""
     _about(labels, cell_log, logging.INFO, "session %s: cell %s met the limit %s", labels.cell, limit)
 
 
 def cell_over(labels: CellLabels, end: str) -> None:
-    """A cell and all its calls are over."""
+    """Log that a cell and all its calls have ended."""
     _about(labels, cell_log, logging.DEBUG, "session %s: cell %s is over: %s", labels.cell, end)
 
 
 def cell_closed_failed(labels: CellLabels, error: Exception) -> None:
-    """A delegate's `cell_closed` raised."""
+    """Log that a delegate's `cell_closed` raised."""
     text = "session %s: the delegate's cell_closed failed for cell %s"
     _about(labels, tool_log, logging.ERROR, text, labels.cell, error=error)
 
@@ -178,29 +168,27 @@ def cell_closed_failed(labels: CellLabels, error: Exception) -> None:
 
 
 def call_started(labels: CellLabels, invocation: ToolInvocation) -> None:
-    """A tool is called."""
+    """Log that a tool is called."""
     _call(labels, invocation, logging.DEBUG, "was called")
 
 
 def call_succeeded(labels: CellLabels, invocation: ToolInvocation) -> None:
-    """A tool has answered."""
+    """Log that a tool has answered."""
     _call(labels, invocation, logging.DEBUG, "has answered")
 
 
 def call_failed(labels: CellLabels, invocation: ToolInvocation, error: Exception) -> None:
-    """A tool raised.
+    """Log that a tool raised, with the traceback, of which JavaScript gets only the message.
 
-    JavaScript is told an exception's message alone, so its traceback is kept here. A `ToolError` is meant for the
-    script's author, and its text may quote the arguments.
+    A `ToolError` is meant for the script's author and its text may quote the arguments, so it is logged as debug.
     """
-    if isinstance(error, ToolError):
-        _call(labels, invocation, logging.DEBUG, "refused the call", error)
-    else:
-        _call(labels, invocation, logging.WARNING, "failed", error)
+    refused = isinstance(error, ToolError)
+    level, what = (logging.DEBUG, "refused the call") if refused else (logging.WARNING, "failed")
+    _call(labels, invocation, level, what, error)
 
 
 def call_cancelled(labels: CellLabels, invocation: ToolInvocation) -> None:
-    """A tool's call was cancelled."""
+    """Log that a tool's call was cancelled."""
     _call(labels, invocation, logging.DEBUG, "was cancelled")
 
 
@@ -211,7 +199,7 @@ def _log(
         return
     try:
         logger.log(level, text, *args, exc_info=error, extra=_NO_FIELDS | fields)
-    except Exception:  # noqa: BLE001 a handler that fails must not stop what it hears of
+    except Exception:  # noqa: BLE001 - a failing handler must not affect the client
         if logging.raiseExceptions:
             traceback.print_exc()
 
@@ -225,7 +213,7 @@ def _about(
     error: Exception | None = None,
     **fields: Field,
 ) -> None:
-    """Log of a session or a cell; the session's id is the first argument of `text`."""
+    """Log an event of a session or a cell; the session's id is the first argument of `text`."""
     if logger.isEnabledFor(level):
         _log(logger, level, text, labels.session, *args, error=error, **labels._asdict(), **fields)
 

@@ -1,8 +1,8 @@
-"""OpenTelemetry spans of cells, of what observes them, and of their tool calls.
+"""OpenTelemetry spans of cells, waits, terminates and tool calls.
 
-Imported only where a tracer provider was given, for it needs the extra `otel` and takes its time to import. Of
-OpenTelemetry it uses the interface alone; where spans go is decided by the provider. Names of attributes beginning
-with `gen_ai` and `error` are those of OpenTelemetry's semantic conventions.
+Imported only if a tracer provider is given: it needs the extra `otel` and is slow to import. It uses only the API; the
+tracer provider decides where spans go. Attribute names beginning with `gen_ai` and `error` follow OpenTelemetry's
+semantic conventions.
 """
 
 from __future__ import annotations
@@ -38,10 +38,9 @@ _CELL_ERRORS: dict[CellEnd, tuple[str, str]] = {
 
 
 class CellSpan:
-    """The span of one execute: from the call to the end of its cell and of the last of the cell's calls.
+    """The span of one execute: from the call to the end of its cell and of the cell's last tool call.
 
-    It is nobody's current span, because it ends when a message comes in; its cell's calls are its children
-    because they are told so.
+    It is never the current span, because it ends when a message is received; tool calls get it as their parent.
     """
 
     __slots__ = ("_context", "_span", "_tracing")
@@ -50,28 +49,29 @@ class CellSpan:
         self._tracing = tracing
         attributes: Attributes = {SESSION: session_id, "gen_ai.tool.call.id": request}
         self._span = tracing.start("exec", attributes)
-        # What the caller's context holds beside its span is for the calls, too.
+        # Tool calls also inherit the rest of the caller's context.
         self._context = set_span_in_context(self._span)
 
     @property
     def context(self) -> SpanContext:
-        """What links to it."""
+        """The span's context, for links."""
         return self._span.get_span_context()
 
     def cell_started(self, labels: CellLabels) -> None:
-        """Say which cell it is."""
+        """Set which cell it is."""
         self._span.set_attributes({CELL: labels.cell, GENERATION: labels.generation})
 
     def refused(self, error: BaseException) -> None:
-        """There will be no cell."""
+        """End the span because no cell starts."""
         _fail(self._span, error)
         self._span.end()
 
     def abandoned(self) -> None:
-        """Its caller gave the cell up."""
+        """Mark the cell as given up by its caller."""
         self._span.set_attribute(CELL_ABANDONED, True)
 
     def end(self, how: CellEnd, limit: str | None) -> None:
+        """End the span with its cell."""
         self._span.set_attribute(CELL_END, how)
         if limit is not None:
             self._span.set_attribute(LIMIT, limit)
@@ -83,7 +83,7 @@ class CellSpan:
 
     @contextmanager
     def call(self, labels: CellLabels, invocation: ToolInvocation) -> Iterator[None]:
-        """A tool call: its span is the current one in the block, so that the tool's own spans are its children."""
+        """Make the span of a tool call the current one in the block, as the parent of the tool's own spans."""
         tool = invocation.tool_name.qualified
         attributes: Attributes = {
             "gen_ai.operation.name": "execute_tool",
@@ -115,40 +115,43 @@ class ObservationSpan:
         self._span = tracing.start(name, {SESSION: session_id, CELL: cell_id, GENERATION: generation})
 
     def link(self, cell: CellSpan) -> None:
-        """Link to the span of the cell that is observed."""
+        """Link to the span of the observed cell."""
         self._span.add_link(cell.context)
 
     def answered(self, outcome: Outcome) -> None:
+        """End the span with an outcome."""
         self._span.set_attribute(OUTCOME, _name_of(outcome))
         self._span.end()
 
     def failed(self, error: BaseException) -> None:
+        """End the span with an error."""
         _fail(self._span, error)
         self._span.end()
 
 
 class Tracing:
-    """Makes the spans of one provider."""
+    """The maker of one provider's spans."""
 
     def __init__(self, tracer_provider: TracerProvider) -> None:
         self._tracer = tracer_provider.get_tracer("codemode_client", __version__)
 
     def start(self, name: str, attributes: Attributes, context: Context | None = None) -> Span:
-        """A child of the span in `context`, by default of the caller's own."""
+        """Start a child of the span in `context`, by default of the caller's own."""
         return self._tracer.start_span(name, context, SpanKind.INTERNAL, attributes)
 
     def execute(self, session_id: str, request: str) -> CellSpan:
+        """Start the span of an execute."""
         return CellSpan(self, session_id, request)
 
     def observe(self, name: str, session_id: str, cell_id: str, generation: int) -> ObservationSpan:
-        """Begin the span of a wait or a terminate."""
+        """Start the span of a wait or a terminate."""
         return ObservationSpan(self, name, session_id, cell_id, generation)
 
 
 def _fail(span: Span, error: BaseException) -> None:
     if isinstance(error, Exception):
         kind = type(error)
-        with suppress(Exception):  # the SDK asks the exception for its text, and that may fail
+        with suppress(Exception):  # the SDK calls the exception's __str__, which may raise
             span.record_exception(error)
         span.set_attribute(
             ERROR_TYPE, kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

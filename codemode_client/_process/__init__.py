@@ -1,1 +1,1 @@
-"""A host process: spawned, written to, reaped."""
+"""Host processes."""

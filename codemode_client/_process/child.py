@@ -1,4 +1,4 @@
-"""One host process: spawned, listened to on its standard error, and reaped, all in this one place."""
+"""One host process: spawning it, reading its standard error, and reaping it."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from codemode_client._loops.slots import Slot
 from codemode_protocol.errors import HostStartError
 
 STDERR_TAIL_BYTES = 16 * 1024
-"""How much of the end of a host's standard error is kept."""
+"""The size of the kept tail of a host's standard error."""
 
 STDERR_TAIL_LINES = 20
-"""How many of its last lines an error carries."""
+"""The number of last lines in an error."""
 
 STDERR_LINE_BYTES = 8 * 1024
-"""A longer line of standard error is passed on in pieces of this size."""
+"""A longer line of standard error is split into pieces of this size."""
 
 TERMINATE_SECONDS = 1.0
-"""How long a host that was sent SIGTERM may take before it is killed."""
+"""How long a host may take to end after SIGTERM before it is killed."""
 
 KILL_SECONDS = 5.0
-"""How long the kernel may take to end a killed host before the client gives up on it."""
+"""How long to wait for a killed host to end."""
 
 STDERR_SECONDS = 0.25
 """Grace period to drain the standard error of an ended host; another process may hold its other end open."""
 
 PIPE_BYTES = 1024 * 1024
-"""The size that the pipes to and from a host get where the system allows it: fewer wake-ups for large frames."""
+"""The capacity of the pipes to and from a host, where the system allows it: fewer wake-ups for large frames."""
 
 _READ_BYTES = 64 * 1024
 
 
 class Child:
-    """A running host process. Its input and output are the owner's to close; it must be stopped with `stop`."""
+    """A running host process. The owner closes its input and output, and must call `stop`."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Child:
         self._signalled = False
         self._stderr_ended: Slot[None] = Slot(loop)
         self.exited: Slot[None] = Slot(loop)
-        """The process has ended. It is reaped by `stop`."""
+        """Set when the process has ended. `stop` reaps it."""
         self._stderr_watch = loop.when_readable(self._stderr_fd, self._read_stderr)
         self._watch_exit()
 
@@ -84,16 +84,16 @@ class Child:
     ) -> Child:
         """Start a host.
 
-        The process is made by the thread that runs the loop, which lives as long as the host is wanted: a host may ask
-        the kernel to be told when the thread that made it ends. It gets a session of its own, so that Ctrl-C in a
-        terminal reaches the caller, who ends the host in order, and not the host.
+        Call it in the loop's thread, which outlives the host: a host may ask the kernel for a signal when the thread
+        that spawned it ends. The process gets its own session, so that Ctrl-C in a terminal reaches only the caller,
+        which stops the host in order.
 
         Args:
             loop: The event loop that runs the caller.
             command: The program and its arguments.
             env: The process's environment; None for the caller's own.
             cwd: The process's working directory; None for the caller's own.
-            on_stderr_line: Called with the process's id and each line that it writes to its standard error.
+            on_stderr_line: Called with the process id and each line on standard error.
             on_exit: Called when the process has ended.
 
         Raises:
@@ -116,32 +116,31 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The process's id."""
+        """The process id."""
         return self._process.pid
 
     @property
     def reaped(self) -> bool:
-        """Its process id may belong to another process."""
+        """Whether the process was reaped, so that its id may belong to another process."""
         return self._process.returncode is not None
 
     @property
     def exit_status(self) -> int | None:
-        """The status with which the process ended by itself, once it was reaped; None if it had to be stopped."""
+        """The status of a reaped process that exited by itself; None if it was signalled."""
         return None if self._signalled else self._process.returncode
 
     @property
     def stderr_tail(self) -> str:
-        """The last lines that the process wrote to its standard error."""
+        """The last lines on the process's standard error."""
         lines = bytes(self._stderr).decode("utf-8", "replace").splitlines()
         return "\n".join(lines[-STDERR_TAIL_LINES:])
 
     @protect_from_interrupt
     async def stop(self, grace: float) -> None:
-        """End the process and reap it. Its standard input must have been closed, which asks it to end.
+        """Stop the process and reap it. Its standard input must be closed, which asks it to exit.
 
         Args:
-            grace: Seconds for the process to end by itself. Then it is sent SIGTERM and at last SIGKILL, each to its
-                whole process group.
+            grace: Seconds for the process to exit. Then its process group is sent SIGTERM, and later SIGKILL.
         """
         for seconds, number in ((grace, None), (TERMINATE_SECONDS, signal.SIGTERM), (KILL_SECONDS, signal.SIGKILL)):
             if number is not None:
@@ -150,15 +149,14 @@ class Child:
             if await self.exited.wait(seconds):
                 break
         if self.exited.done:
-            # The rest of its group goes with it. The group's number cannot belong to another group yet, for the process
-            # that it is named after has not been reaped.
+            # Kill the rest of its group. The group's id cannot be reused before the process is reaped.
             self._signal_group(signal.SIGKILL)
             self._process.wait()
             await self._stderr_ended.wait(STDERR_SECONDS)
         self.ensure_reaped()
 
     def ensure_reaped(self) -> None:
-        """Kill and reap the process now, if it was not stopped, and let go of what belongs to it. Idempotent."""
+        """Kill and reap the process if it was not stopped, and close its descriptors. Idempotent."""
         if self._process.returncode is None:
             self._signalled = True
             self._signal_group(signal.SIGKILL)
@@ -230,14 +228,14 @@ class Child:
 
 
 def _take_descriptor(file: IO[bytes]) -> int:
-    """Return a descriptor of our own for a file object's, which is closed: it must not close the number later."""
+    """Return a duplicate of a file object's descriptor and close the file, which could close a reused number later."""
     fd = os.dup(file.fileno())
     file.close()
     return fd
 
 
 def prepare_pipe(fd: int) -> None:
-    """Make a pipe's end non-blocking and its buffer large."""
+    """Make a pipe non-blocking and its buffer large."""
     os.set_blocking(fd, False)
     with contextlib.suppress(OSError, AttributeError):
         fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)

@@ -1,4 +1,4 @@
-"""The ids under which callers know cells.
+"""Public cell ids.
 
 A host numbers the cells of each session "1", "2", …. A logical session survives its host, so its public cell ids carry
 the host's generation from the second on: "3" is cell 3 of generation 1, "g2:3" is cell 3 of generation 2.
@@ -16,12 +16,12 @@ _LATER_GENERATION = re.compile(r"g([2-9]|[1-9][0-9]+):(.*)", re.DOTALL)
 
 
 def public_cell_id(generation: int, host_id: str) -> str:
-    """Return the id under which callers know cell `host_id` of a generation's host."""
+    """Return the public id of cell `host_id` of a generation's host."""
     return host_id if generation == 1 else f"g{generation}:{host_id}"
 
 
 def parse_cell_id(cell_id: str) -> tuple[int, str]:
-    """Return a public cell id's generation and its host's own id for the cell. Any text is some generation's id."""
+    """Return the generation and the host's own id in a public cell id. Any text is accepted."""
     match = _LATER_GENERATION.fullmatch(cell_id)
     return (int(match[1]), match[2]) if match else (1, cell_id)
 

@@ -1,7 +1,7 @@
-"""One cell of a host: the execute that starts it, what observes it, and what was observed for a caller that is gone.
+"""One cell of a host: the execute that starts it, its observations, and the answers kept for the next caller.
 
-A request and what takes its answer over if its caller is cancelled are registered in one step, so there is no moment at
-which an answer belongs to nobody. docs/architecture.md walks an execute through this module.
+A request is registered in the same step as what takes its answer over if its caller is cancelled, so every answer has
+an owner at every moment. docs/architecture.md walks an execute through this module.
 """
 
 from __future__ import annotations
@@ -49,51 +49,43 @@ if TYPE_CHECKING:
     from codemode_client._observability.telemetry import CellSpan
 
 Answer = Success[OperationValue] | Failure
-"""What a host answers to a request."""
 
 
 class Operation(Protocol):
-    """A request under way: what becomes of its answer."""
+    """A request under way, which takes its answer."""
 
     answered_twice: bool
-    """One more answer comes after this one: an execute's initial response."""
+    """True if one more answer comes after this one: an execute's initial response."""
 
     def answer(self, result: Answer) -> None:
         """Take the host's answer."""
-        ...
 
     def lose(self) -> None:
         """Take the loss of the host in place of the answer."""
-        ...
 
 
 class Outlet(Protocol):
-    """Where requests go: the connection to a host. What cells need of it."""
+    """The part of a host connection that cells use: it sends their requests."""
 
     def request(self, request: Request, operation: Operation) -> int:
         """Send a request whose answer goes to `operation`, and return its id."""
-        ...
 
     def cancel(self, request_id: int) -> None:
-        """Ask the host to give up a request. It answers all the same."""
-        ...
+        """Ask the host to cancel a request. It still answers."""
 
     def cell_is_live(self, session_id: str, host_id: str) -> bool:
         """Return whether the host has not closed a cell yet."""
-        ...
 
     @property
     def full(self) -> bool:
-        """So much is queued for the host that no more work should be started."""
-        ...
+        """Whether so much is queued for the host that no more work should be started."""
 
     async def room(self) -> None:
         """Wait while it is `full`."""
-        ...
 
 
 class Home(Protocol):
-    """A session on one host, as its cells see it."""
+    """The part of a `HostSession` that its cells use."""
 
     session_id: str
     generation: int
@@ -105,43 +97,30 @@ class Home(Protocol):
     tally: Tally
     cells: dict[str, Cell]
     unreported: int
-    """How many cells have not been reported closed."""
     over: bool
-    """It has ended on its host, but for the reports of its cells."""
 
     @property
-    def lost(self) -> bool:
-        """The host is lost, or the session over on it: no cell can be asked for any more."""
-        ...
+    def lost(self) -> bool: ...
 
     @property
-    def end_of_unfinished_cells(self) -> CellEnd:
-        """How a cell has ended whose end was never told: "lost" with its host, or "terminated"."""
-        ...
+    def end_of_unfinished_cells(self) -> CellEnd: ...
 
-    def error(self) -> CodeModeError:
-        """Return why requests fail that were under way when the session ended here. Complete after `settled`."""
-        ...
+    def error(self) -> CodeModeError: ...
 
-    async def settled(self) -> None:
-        """Wait until the host, if it is lost, is reaped: then it is known why."""
-        ...
+    async def settled(self) -> None: ...
 
-    def close_if_reported(self) -> None:
-        """Note that the last cell was reported, if it is `over`."""
-        ...
+    def close_if_reported(self) -> None: ...
 
 
 class Revocable(Protocol):
     """A delegate's call that runs for a cell."""
 
     def revoke(self) -> None:
-        """End the call: its answer is not wanted any more."""
-        ...
+        """Cancel the call and drop its answer."""
 
 
 class Cell:
-    """What the client knows of one cell, until the cell is closed and nothing that it wrote waits for a caller."""
+    """The state of one cell, kept until the cell is closed and none of its output waits for a caller."""
 
     __slots__ = (
         "_host_closed",
@@ -167,20 +146,18 @@ class Cell:
         self.labels = events.CellLabels(*home.labels, self.public_id)
         self.span = span
         self.calls: set[Revocable] = set()
-        """The delegate's calls that run for it."""
         self.abandoned: set[Observation] = set()
         """Observations whose callers were cancelled and whose answers are still to come."""
         self.kept: dict[Observation, RuntimeResponse] = {}
-        """The answers that no caller got, oldest first, for the next caller that waits."""
+        """Answers that reached no caller, oldest first, for the next wait."""
         self.ownerless = False
-        """No caller has it and none will: what it writes is dropped."""
+        """No caller has or will have the cell's id: its output is dropped."""
         self.end: CellEnd | None = None
-        """How it ended, by the first answer that told so."""
         self.limit: str | None = None
         """The name of the limit that ended it."""
         self._host_closed = False
         self._terminations: set[object] = set()
-        """The `Terminated` answers that callers got. Another one would repeat the content."""
+        """The `Terminated` answers that reached callers. Another one would repeat the content."""
         self._settled: Slot[None] | None = None
 
     @classmethod
@@ -193,7 +170,7 @@ class Cell:
     # ------------------------------------------------------------------------------------------------ observations
 
     def observed(self, response: RuntimeResponse) -> None:
-        """Note what an answer about the live cell tells of its end."""
+        """Count an answer's output and note whether it ends the cell; the first end counts."""
         self.home.tally.output_items += len(response.content_items)
         if self.end is not None:
             return
@@ -207,14 +184,14 @@ class Cell:
             self.end = "terminated"
 
     def abandon(self, observation: Observation) -> None:
-        """Take an observation over from its last caller, which was cancelled without the answer."""
+        """Take over an observation whose last caller was cancelled before it had the answer."""
         if observation.done:
             self._put_back(observation)
         else:
             self.abandoned.add(observation)
 
     def settle(self, observation: Observation, response: RuntimeResponse | None) -> None:
-        """Note that an observation has its answer; keep the answer if no caller is there to take it."""
+        """Note that an observation has its answer; keep the answer if no caller waits for it."""
         if observation not in self.abandoned:
             if isinstance(response, Terminated) and observation.has_waiters:
                 self._terminations.add(observation)
@@ -227,13 +204,13 @@ class Cell:
         self.forget_if_over()
 
     def take_back(self, observation: Observation) -> None:
-        """Keep an answer that a caller got, and lost because an exception came first."""
+        """Keep an answer that was delivered to a caller but lost to an exception there."""
         if isinstance(observation.response, Terminated) and self._terminations:
             self._terminations.pop()
         self._put_back(observation)
 
     def _put_back(self, observation: Observation) -> None:
-        """Keep an answer that had been handed to callers, of which the last was cancelled before it ran."""
+        """Keep an answer whose last caller was woken with it but cancelled before it ran."""
         response = observation.response
         if response is None:
             return
@@ -248,19 +225,19 @@ class Cell:
         )
 
     def reclaim(self, observation: Observation) -> None:
-        """Note that the observation's answer has reached a caller after all."""
+        """Note that an abandoned or kept answer has reached a caller after all."""
         self.abandoned.discard(observation)
         self.kept.pop(observation, None)
         self.forget_if_over()
 
     async def settled(self, seconds: float) -> None:
-        """Wait until one abandoned observation has its answer, for so many seconds at the most."""
+        """Wait until an abandoned observation has its answer, for at most `seconds`."""
         if self._settled is None or self._settled.done:
             self._settled = Slot(self.home.loop)
         await self._settled.wait(seconds)
 
     def take_kept(self) -> RuntimeResponse | None:
-        """Take the answers that were kept, as one response; the last one tells how the cell stood."""
+        """Take the kept answers, merged into one response; None if there are none."""
         if not self.kept:
             return None
         responses = list(self.kept.values())
@@ -271,34 +248,35 @@ class Cell:
         return merge(responses)
 
     def with_kept(self, outcome: Outcome) -> Outcome:
-        """Return a terminate's outcome together with the answers that were kept before it."""
+        """Return a terminate's outcome merged with the answers kept before it."""
         kept = self.take_kept()
         if kept is None:
             return outcome
         if isinstance(outcome, LiveCell) and isinstance(kept, Yielded):
             return LiveCell(merge([kept, outcome.response]))
-        if isinstance(outcome, LiveCell):  # both tell the same end with the same content
+        if isinstance(outcome, LiveCell):  # both are the same end with the same content
             return outcome
         return LiveCell(kept)
 
     # ----------------------------------------------------------------------------------------------------- the end
 
     def give_up(self) -> None:
-        """Drop what the cell writes, and terminate it if it still runs: no caller has it."""
+        """Drop the cell's output, and terminate it if it still runs: no caller has its id."""
         home = self.home
         self.ownerless = True
         self.kept.clear()
         if self._host_closed:
             self.forget_if_over()
         elif home.outlet.cell_is_live(home.session_id, self.host_id):
-            home.outlet.request(Terminate(home.session_id, self.host_id), _OwnerlessTermination(self))
+            # No caller waits for this observation; how the cell ended is still counted.
+            home.outlet.request(Terminate(home.session_id, self.host_id), Observation(home, self))
             home.tally.cells_abandoned += 1
             events.cell_abandoned(self.labels)
             if self.span is not None:
                 self.span.abandoned()
 
     def close(self) -> None:
-        """Note that its host is done with it, or lost: end its calls, then report it, once."""
+        """End the cell's calls, then report it closed. Called when its host has closed it or is lost. Idempotent."""
         if self._host_closed:
             return
         self._host_closed = True
@@ -309,7 +287,7 @@ class Cell:
             self._report()
 
     def call_ended(self, call: Revocable) -> None:
-        """Note that a delegate's call has ended. The last one of a closed cell reports it."""
+        """Remove a delegate's call that has ended. The last one of a closed cell reports the cell."""
         self.calls.discard(call)
         if self._host_closed and not self.calls:
             self._report()
@@ -319,7 +297,7 @@ class Cell:
         end = self.end if self.end is not None else home.end_of_unfinished_cells
         home.tally.cell_ends[end] += 1
         if self.limit is not None:
-            home.tally.limit_met(self.limit)
+            home.tally.count_limit(self.limit)
             events.cell_limited(self.labels, self.limit)
         if events.cell_log.isEnabledFor(logging.DEBUG):
             events.cell_over(self.labels, end)
@@ -335,13 +313,13 @@ class Cell:
         self.forget_if_over()
 
     def forget_if_over(self) -> None:
-        """Drop a closed cell once nothing that it wrote waits for a caller."""
+        """Forget a closed cell once none of its output waits for a caller."""
         if self._host_closed and not self.abandoned and not self.kept:
             self.home.cells.pop(self.host_id, None)
 
 
 def merge(responses: list[RuntimeResponse]) -> RuntimeResponse:
-    """Return successive responses of one cell as one: the content of all, and how it stood at the last."""
+    """Return the last of a cell's successive responses with the content of all of them."""
     last = responses[-1]
     if len(responses) == 1:
         return last
@@ -349,7 +327,7 @@ def merge(responses: list[RuntimeResponse]) -> RuntimeResponse:
 
 
 class Observation(Slot[Outcome]):
-    """A request under way whose answer carries what a cell wrote: a wait, a terminate, or an execute's second answer.
+    """A request under way whose answer carries a cell's output: a wait, a terminate, or an execute's second answer.
 
     `cell` is None for a cell that the client does not know; the host will say that it is missing.
     """
@@ -364,7 +342,7 @@ class Observation(Slot[Outcome]):
 
     @property
     def response(self) -> RuntimeResponse | None:
-        """What the answer says of the live cell; None for an error, and while there is no answer."""
+        """The answer about a live cell; None for an error, and while there is no answer."""
         outcome = self._value
         return outcome.response if isinstance(outcome, LiveCell) else None
 
@@ -379,7 +357,7 @@ class Observation(Slot[Outcome]):
         self._fail(self.home.error)
 
     def refuse(self, message: str) -> None:
-        """Take an error of the host's for the answer."""
+        """Take an error from the host as the answer."""
         self._fail(lambda: RequestFailedError(message))
 
     def _fail(self, make_error: Callable[[], Exception]) -> None:
@@ -388,7 +366,7 @@ class Observation(Slot[Outcome]):
             self.cell.settle(self, None)
 
     def observe(self, outcome: Outcome) -> None:
-        """Take what the host tells of the cell for the answer."""
+        """Take an outcome from the host as the answer."""
         if self.home.generation != 1:
             outcome = publish_outcome(outcome, self.home.generation)
         cell = self.cell
@@ -403,7 +381,11 @@ class Observation(Slot[Outcome]):
 
 
 class StartedCell:
-    """A cell that runs on a host. See `codemode_protocol.session.StartedCell`."""
+    """A cell that was started on a host.
+
+    Attributes:
+        cell_id: The public id, for `wait` and `terminate`.
+    """
 
     __slots__ = ("_cell", "_initial", "cell_id")
 
@@ -411,14 +393,12 @@ class StartedCell:
         self._cell = cell
         self._initial = initial
         self.cell_id: str = cell.public_id
-        """The public id, for `wait` and `terminate`."""
 
     @protect_from_interrupt
     async def initial_response(self) -> RuntimeResponse:
-        """Wait for the first answer about the cell. It may be asked for again, and gives the same answer.
+        """Wait for the first answer about the cell; every call returns the same answer.
 
-        If the caller is cancelled nothing is lost: the answer is for the next caller that asks for it here, or that
-        waits for the cell.
+        If the caller is cancelled the answer is kept for the next `initial_response` or wait.
 
         Raises:
             RequestFailedError: The host answered with an error.
@@ -429,18 +409,18 @@ class StartedCell:
         return outcome.response
 
     def abandon(self) -> None:
-        """Give the cell up: it is terminated if it still runs, and what it wrote is dropped. Does not wait."""
+        """Terminate the cell if it still runs, and drop its output. Does not wait."""
         self._cell.give_up()
 
     def keep_initial_response(self) -> None:
-        """Have the initial response, which was taken for a caller that is gone, for the next caller that asks."""
+        """Keep the initial response, whose caller was interrupted, for the next caller."""
         self._cell.take_back(self._initial)
 
 
 class Execution:
-    """An execute: first its cell starts, then the first answer about the cell comes.
+    """An execute under way: first its cell starts, then the first answer about the cell comes.
 
-    `span` is ended with the cell, or here if there will be none.
+    `span` ends with the cell, or here if no cell starts.
     """
 
     __slots__ = ("_home", "_initial", "_span", "_tool_call_id", "answered_twice", "started")
@@ -493,7 +473,7 @@ class Execution:
             self._span.refused(self._home.error())
 
     def give_up(self) -> None:
-        """Terminate the cell, now or as soon as it has started: no caller has it."""
+        """Terminate the cell, now or as soon as it has started: no caller will have its id."""
         if self._initial is not None:
             cell = self._initial.cell
             assert cell is not None
@@ -505,34 +485,14 @@ class Execution:
         self.started.fail(lambda: RequestFailedError(message))
         limit = limit_named_in(message)
         if limit is not None:
-            home.tally.limit_met(limit)
+            home.tally.count_limit(limit)
         if self._span is not None:
             self._span.refused(RequestFailedError(message))
         events.execute_refused(home.labels, self._tool_call_id, message)
 
 
-class _OwnerlessTermination:
-    """The terminate of a cell that no caller has. How the cell ended is still counted."""
-
-    __slots__ = ("_cell", "answered_twice")
-
-    def __init__(self, cell: Cell) -> None:
-        self.answered_twice = False
-        self._cell = cell
-
-    def answer(self, result: Answer) -> None:
-        if isinstance(result, Success):
-            assert isinstance(result.value, WaitCompleted)
-            outcome = result.value.outcome.outcome
-            if isinstance(outcome, LiveCell):
-                self._cell.observed(outcome.response)
-
-    def lose(self) -> None:
-        """Do nothing: the cell is over with its host."""
-
-
 async def wait_for_cell(home: Home, host_id: str, yield_time_ms: int) -> Outcome:
-    """Observe a cell. If the caller is cancelled, what the observation brings is kept for the next."""
+    """Observe a cell. If the caller is cancelled, the answer is kept for the next wait."""
     cell = home.cells.get(host_id)
     if cell is not None and (cell.abandoned or cell.kept):
         began = home.loop.time()
@@ -552,9 +512,9 @@ async def wait_for_cell(home: Home, host_id: str, yield_time_ms: int) -> Outcome
 
 
 async def _wait_for_kept(cell: Cell, yield_time_ms: int) -> Outcome | None:
-    """Hold a wait back until the cell's abandoned observations have their answers; None if these bring nothing.
+    """Wait for the answers of the cell's abandoned observations; return them, or None if there are none.
 
-    The host would refuse a second observer, and what the first one brings comes first.
+    The host would refuse a second observer, and the first one's output comes first.
     """
     home = cell.home
     await home.loop.checkpoint()
@@ -567,13 +527,13 @@ async def _wait_for_kept(cell: Cell, yield_time_ms: int) -> Outcome | None:
     if home.lost:
         await home.settled()
         raise home.error()
-    if cell.abandoned:  # the time is over, and nothing was written that could be given
+    if cell.abandoned:  # the time is over and there is no output to return
         return LiveCell(Yielded(cell.public_id, []))
     return None
 
 
 async def terminate_cell(home: Home, host_id: str) -> Outcome:
-    """Stop a cell. If the caller is cancelled, it is stopped all the same, and its last output is kept."""
+    """Terminate a cell. If the caller is cancelled, the cell is still terminated and its last output kept."""
     cell = home.cells.get(host_id)
     observation = Observation(home, cell)
     home.outlet.request(Terminate(home.session_id, host_id), observation)
@@ -583,9 +543,9 @@ async def terminate_cell(home: Home, host_id: str) -> Outcome:
 
 
 def keep_response(home: Home, host_id: str, response: RuntimeResponse) -> None:
-    """Have a response that was taken for a caller that is gone for the next wait, before anything newer."""
+    """Keep a response, whose caller was interrupted, for the next wait, before anything newer."""
     cell = home.cells.get(host_id)
-    if cell is None:  # forgotten, for it was closed and nothing was kept
+    if cell is None:  # forgotten: it was closed and nothing was kept
         cell = Cell.closed_before(home, host_id)
     observation = Observation(home, cell)
     observation.resolve(LiveCell(response))

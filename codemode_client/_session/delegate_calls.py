@@ -1,7 +1,7 @@
-"""The calls that a host makes on a session's delegate: each a task, answered once, gone with its cell.
+"""The calls that a host makes on a session's delegate: each one a task, answered once, cancelled with its cell.
 
 The outcome of a call that the host has cancelled, or whose cell is closed, is dropped. `cell_closed` is reported after
-the last of a cell's calls has ended, whatever ended them.
+the last of a cell's calls has ended.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from codemode_protocol.messages import (
 )
 
 MAX_DELEGATE_CALLS = 65_536
-"""Calls in flight on one connection. Each one more is answered with an error, unless the host does not even read the
-answers: then the connection ends.
+"""The most calls in flight on one connection. Further ones are answered with an error; the connection ends if the host
+does not read these answers either.
 """
 
 _delivered = Success[DelegateValue](NotificationDelivered())
@@ -44,35 +44,28 @@ Answer = Success[DelegateValue] | Failure
 
 
 class AnswerOutlet(Protocol):
-    """Where answers go: the connection to a host. What delegate calls need of it."""
+    """The part of a host connection (`Multiplexer`) that delegate calls use: it sends their answers."""
 
     loop: Loop
     tally: Tally
 
     @property
-    def full(self) -> bool:
-        """So much is queued for the host that no more work should be started."""
-        ...
+    def full(self) -> bool: ...
 
-    async def room(self) -> None:
-        """Wait while it is `full`."""
-        ...
+    async def room(self) -> None: ...
 
     def answer(self, message: DelegateResponse) -> None:
-        """Answer a delegate call, unless the host has taken it back.
+        """Answer a delegate call, unless the host has cancelled it.
 
         Raises:
             MessageTooLargeError: The answer does not fit in a frame. It was not sent.
         """
-        ...
 
-    def fail(self, cause: str, *, way: str | None = None) -> None:
-        """Bring the host to an end, for a fault of its own."""
-        ...
+    def fail(self, cause: str, *, way: str | None = None) -> None: ...
 
 
 class DelegateCall:
-    """One call under way."""
+    """One delegate call under way."""
 
     __slots__ = ("cell", "id", "over", "request", "started", "task")
 
@@ -82,14 +75,14 @@ class DelegateCall:
         self.request = request
         self.task: Task | None = None
         self.started = False
-        """Its task has come to run."""
+        """Its task has begun to run."""
         self.over = False
-        """It was answered, or no answer is wanted any more."""
+        """It was answered or revoked."""
 
     def revoke(self) -> None:
-        """End the call: its answer is not wanted any more."""
+        """Cancel the call and drop its answer."""
         self.over = True
-        # A task that has not come to run ends by itself when it does; asyncio would not even begin it once cancelled.
+        # A task that has not begun checks `over` when it does; asyncio would never run its clean-up once cancelled.
         if self.started and self.task is not None:
             self.task.cancel()
 
@@ -103,13 +96,13 @@ class DelegateCalls:
         self._pending: dict[int, DelegateCall] = {}
         """By the host's id, until they are answered or revoked."""
         self.running = 0
-        """Tasks, those of revoked calls among them."""
+        """The number of tasks, including those of revoked calls."""
         self._all_ended: Slot[None] | None = None
 
     def start(self, message: DelegateRequest, cell: Cell) -> None:
-        """Make a call that the host asks for, for a live cell."""
+        """Start a call that the host requests for a live cell."""
         if len(self._pending) >= MAX_DELEGATE_CALLS:
-            self._tally.limit_met(DELEGATE_CALL_LIMIT)
+            self._tally.count_limit(DELEGATE_CALL_LIMIT)
             if self._outlet.full:
                 self._outlet.fail("the host does not read the answers to its calls", way="answers_unread")
                 return
@@ -123,7 +116,7 @@ class DelegateCalls:
         call.task = self._outlet.loop.start(partial(self._run, call), cell.home.context)
 
     def cancel(self, call_id: int) -> None:
-        """End a call that the host takes back."""
+        """Revoke a call that the host has cancelled."""
         if (call := self._pending.pop(call_id, None)) is not None:
             call.revoke()
 
@@ -144,17 +137,14 @@ class DelegateCalls:
                 if self._outlet.full:
                     await self._outlet.room()
                 self._answer(call, result)
-            except Exception as error:  # noqa: BLE001 - whatever a delegate raises is that call's error alone
+            except Exception as error:  # noqa: BLE001 - a delegate's exception fails that call alone
                 self._answer(call, Failure(tool_failure_text(error)))
             except BaseException as error:
                 if call.over:
                     raise
-                # Without being asked to: a tool that cancelled itself, or that ends the program.
-                what = (
-                    "was cancelled"
-                    if self._outlet.loop.is_cancellation(error)
-                    else f"ended with {type(error).__name__}"
-                )
+                # Not revoked by the host: the tool cancelled itself, or is ending the program.
+                cancelled = self._outlet.loop.is_cancellation(error)
+                what = "was cancelled" if cancelled else f"ended with {type(error).__name__}"
                 self._answer(call, Failure(f"the tool {what}"))
                 raise
         finally:
@@ -203,14 +193,14 @@ class DelegateCalls:
         try:
             self._outlet.answer(DelegateResponse(call.id, result))
         except MessageTooLargeError as error:
-            self._tally.limit_met(FRAME_LIMIT)
+            self._tally.count_limit(FRAME_LIMIT)
             self._outlet.answer(DelegateResponse(call.id, Failure(f"the tool's answer is too large: {error}")))
         call.over = True
         self._pending.pop(call.id, None)
 
 
 def _checked(value: Raw) -> Raw:
-    """Return a delegate's answer, which must be JSON: a frame that is not would end the whole connection."""
+    """Return a delegate's answer once it is known to be JSON: an invalid frame would end the whole connection."""
     if not isinstance(value, Raw):
         raise TypeError(f"a delegate's invoke_tool gives msgspec.Raw, not {type(value).__name__}")
     try:

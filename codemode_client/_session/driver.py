@@ -1,9 +1,9 @@
-"""The life of one host process: started, greeted, used, brought to an end, reaped.
+"""The life cycle of one host process: spawn, handshake, use, stop, reap.
 
-A new program's first result waits for its first host, so this imports little: the conversation with the host is
-imported while the host starts.
+A new program's first result waits for its first host, so this imports little: the multiplexer is imported while the
+host starts.
 
-Failure stops everything: the first cause is kept, no more is read, the process is stopped and reaped, and then every
+A failure stops everything: the first cause is kept, reading stops, the process is stopped and reaped, and then every
 open request fails with the cause, the exit status and the last lines of standard error.
 """
 
@@ -33,24 +33,24 @@ EXITED_SECONDS = 0.25
 """Grace period to drain the output of an ended process; another process may hold its other end open."""
 
 LOST_SECONDS = 0.5
-"""How long a host that was lost may take to end by itself, with an exit status of its own."""
+"""Grace period for a lost host to exit by itself, with its own exit status."""
 
 
 class DriverState(Enum):
-    """Where a host process stands."""
+    """The states of a host process."""
 
     WAITING = "waiting"
-    """Its start is put off."""
+    """Its start is delayed by back-off."""
     STARTING = "starting"
-    """It was spawned, and has not answered the handshake."""
+    """It was spawned and has not answered the handshake."""
     READY = "ready"
     """Sessions can be opened on it."""
     STOPPING = "stopping"
-    """It is being brought to an end, for a failure or because its owner wants it."""
+    """It is being stopped, after a failure or by its owner."""
     GONE = "gone"
-    """It is reaped, and every request has its answer."""
+    """It is reaped, and every request is answered."""
     FINISHED = "finished"
-    """And every call of a delegate has ended."""
+    """Also, every delegate call has ended."""
 
 
 _S = DriverState
@@ -66,7 +66,7 @@ TRANSITIONS: Mapping[DriverState, frozenset[DriverState]] = {
 
 
 class Driver:
-    """The owner of one host process. `start` it, and have `run` run as a task: it is the host's life."""
+    """The owner of one host process. Call `start`, then run `run` as a task for the host's whole life."""
 
     def __init__(self, options: ProviderOptions, loop: Loop, tally: Tally, start_after: float) -> None:
         self.loop = loop
@@ -79,7 +79,7 @@ class Driver:
         self._multiplexer: Multiplexer | None = None
         self._timers: list[Closable] = []
         self._cause: str | None = None
-        """Why it ends, if that is not what its owner wants."""
+        """Why the host failed; None if its owner closed it."""
         self._cause_error: BaseException | None = None
         self._way: str | None = None
         self._start_error: HostStartError | None = None
@@ -98,47 +98,47 @@ class Driver:
 
     @property
     def usable(self) -> bool:
-        """Sessions can be opened on it."""
+        """Whether sessions can be opened on it."""
         return self.state is DriverState.READY
 
     @property
     def lost(self) -> bool:
-        """It has ended, or is being brought to an end."""
+        """Whether it has stopped or is being stopped."""
         return self.stopping.done
 
     @property
     def closing(self) -> bool:
-        """It ends because its owner wants it to."""
+        """Whether its owner stopped it."""
         return self.lost and self._cause is None and self._start_error is None
 
     @property
     def proved(self) -> bool:
-        """The host has answered a request: it works."""
+        """Whether the host has answered a request."""
         return self._multiplexer is not None and self._multiplexer.proved
 
     @property
     def pid(self) -> int | None:
-        """The host process's id, once there is one."""
+        """The host's process id, once there is one."""
         return self._child.pid if self._child is not None else None
 
     @property
     def running_pid(self) -> int | None:
-        """The host process's id while it is that process's."""
+        """The host's process id until it is reaped."""
         return self._child.pid if self._child is not None and not self._child.reaped else None
 
     @property
     def open_count(self) -> int:
-        """How many sessions, requests and delegate calls are open."""
+        """The number of open sessions, requests and delegate calls."""
         return self._multiplexer.open_count if self._multiplexer is not None else 0
 
     @property
     def outlet(self) -> Outlet:
-        """Where requests to the host go; once it was spawned."""
+        """The connection that sends requests; available once the host was spawned."""
         assert self._multiplexer is not None
         return self._multiplexer
 
     def error(self) -> HostError | ProviderClosedError:
-        """Return why requests fail, with what the host left behind. Complete once it is `gone`."""
+        """Return why requests fail, with the exit status and standard error. Complete once the host is `gone`."""
         if self._start_error is not None:
             return HostStartError(str(self._start_error))
         if self._cause is None:
@@ -160,12 +160,12 @@ class Driver:
         return session
 
     def unbind(self, session: HostSession) -> None:
-        """Forget a session that is not on this host, or not any more."""
+        """Forget a session that has ended on this host."""
         if self._multiplexer is not None:
             self._multiplexer.unbind(session)
 
     def close(self) -> None:
-        """Bring the host to an end, in order. `gone` tells when it has come. Idempotent."""
+        """Stop the host in order; does not wait (see `gone`). Idempotent."""
         if not self.lost:
             self._stop()
 
@@ -173,7 +173,7 @@ class Driver:
 
     @protect_from_interrupt
     async def run(self) -> None:
-        """Live the host's whole life, which ends through `close` or a failure, and then in bounded time."""
+        """Run the host until `close` or a failure, then stop and reap it in bounded time."""
         try:
             if self.state is DriverState.WAITING and self._start_error is None:
                 await self.stopping.wait(self._start_after - self.loop.time())
@@ -189,7 +189,7 @@ class Driver:
         finally:
             if self._child is not None:
                 self._child.ensure_reaped()
-            self.fail("the connection's own tasks failed", way="client_fault")  # no-op after an end in order
+            self.fail("the connection's own tasks failed", way="client_fault")  # no-op after an orderly stop
             self._settle()
             try:
                 if self._multiplexer is not None:
@@ -199,7 +199,7 @@ class Driver:
                 self.finished.resolve(None)
 
     def start(self) -> None:
-        """Spawn the host, unless its start is put off: `run` does it then."""
+        """Spawn the host, unless its start is delayed: then `run` does."""
         if self._start_after <= self.loop.time():
             self._spawn()
 
@@ -216,7 +216,7 @@ class Driver:
                 on_exit=self._host_exited,
             )
         except HostStartError as error:
-            self._start_error = error  # `run` ends it: by then the caller that asked for the host waits for it
+            self._start_error = error  # raised through `run`: by then the caller waits for `ready`
             return
         self._become(DriverState.STARTING)
         events.host_started(child.pid, options.host_command[0])
@@ -230,7 +230,7 @@ class Driver:
             self._multiplexer.stop(drain=self.closing)
 
     def host_ready(self) -> None:
-        """Note that the handshake is over."""
+        """Note that the handshake has succeeded."""
         assert self._child is not None
         self._become(DriverState.READY)
         self.tally.hosts_ready += 1
@@ -244,16 +244,16 @@ class Driver:
 
     def _host_exited(self) -> None:
         if not self.lost:
-            # The end of its output says more, when it comes in time.
+            # The end of its output gives a better cause, if it comes in time.
             self._timers.append(self.loop.call_later(EXITED_SECONDS, lambda: self.fail("the host ended")))
 
     def fail(self, cause: str, error: BaseException | None = None, *, way: str | None = None) -> None:
-        """Bring the host to an end, for a fault of its own. The first cause counts.
+        """Stop the host because of a failure. The first cause counts.
 
         Args:
             cause: What went wrong, for the errors of its requests.
             error: The exception behind it.
-            way: The name for the counters; None where the host's exit status is the name.
+            way: The name in the counters; None to derive it from the exit status.
         """
         if not self.lost:
             self._cause = cause
@@ -262,7 +262,7 @@ class Driver:
             self._stop()
 
     def _stop(self) -> None:
-        """From here on nothing is sent, and what comes in counts no more."""
+        """Stop sending, and ignore what is still received."""
         self._become(DriverState.STOPPING)
         self._close_timers()
         self.stopping.resolve(None)
@@ -275,7 +275,7 @@ class Driver:
             timer.close()
 
     def _settle(self) -> None:
-        """Tell everybody who waits that the host is gone."""
+        """Fail every open request and count how the host ended."""
         self._become(DriverState.GONE)
         self.gone_at = self.loop.time()
         self.gone.resolve(None)
@@ -290,8 +290,8 @@ class Driver:
                 way = self._way
             else:
                 way = "stopped" if child.exit_status is None else name_ending(child.exit_status)
-            self.tally.host_ended(way)
+            self.tally.count_host_end(way)
             events.host_ended(child.pid, self._cause, child.exit_status, child.stderr_tail)
         elif self._start_error is not None:
-            self.tally.host_ended("not_spawned")
+            self.tally.count_host_end("not_spawned")
             events.host_ended(None, str(self._start_error), None, "")

@@ -1,12 +1,11 @@
 """A logical session's life on one host: its opening, its cells, its shutdown.
 
-A session is never opened twice on a host; when the host is lost, the session goes on in a `HostSession` on the next
-one.
+A session is opened once on a host; when the host is lost, it continues in a `HostSession` on the next one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import Context
 from enum import Enum
 from functools import partial
@@ -23,19 +22,19 @@ from codemode_protocol.session import Delegate
 
 
 class HostSessionState(Enum):
-    """Where a session stands on its host."""
+    """The states of a session on its host."""
 
     OPENING = "opening"
     UNWANTED = "unwanted"
-    """It is being opened, and is to be shut down as soon as it is open."""
+    """It is being opened, and will be shut down as soon as it is open."""
     OPEN = "open"
     CLOSING = "closing"
     CLOSED = "closed"
     REFUSED = "refused"
     LOST = "lost"
-    """The host is lost; its process may still be there."""
+    """The host is lost; its process may still exist."""
     REAPED = "reaped"
-    """The host is lost, and its process gone."""
+    """The host is lost and reaped."""
 
 
 _S = HostSessionState
@@ -55,7 +54,7 @@ _OVER = frozenset({_S.CLOSED, _S.REFUSED, _S.REAPED})
 
 
 class SessionHost(Protocol):
-    """The host of a session, as the session sees it."""
+    """The part of a `Driver` that its sessions use."""
 
     loop: Loop
     tally: Tally
@@ -63,38 +62,26 @@ class SessionHost(Protocol):
     gone: Slot[None]
 
     @property
-    def outlet(self) -> Outlet:
-        """Where requests to the host go."""
-        ...
+    def outlet(self) -> Outlet: ...
 
     @property
     def pid(self) -> int | None: ...
 
     @property
-    def lost(self) -> bool:
-        """It has ended, or is being brought to an end."""
-        ...
+    def lost(self) -> bool: ...
 
     @property
-    def closing(self) -> bool:
-        """It ends because its owner wants it to."""
-        ...
+    def closing(self) -> bool: ...
 
-    def error(self) -> CodeModeError:
-        """Return why requests fail. Complete once it is `gone`."""
-        ...
+    def error(self) -> CodeModeError: ...
 
-    def unbind(self, session: HostSession) -> None:
-        """Forget a session that is not on this host, or not any more."""
-        ...
+    def unbind(self, session: HostSession) -> None: ...
 
-    def fail(self, cause: str, *, way: str | None = None) -> None:
-        """Bring it to an end, for a fault of its own."""
-        ...
+    def fail(self, cause: str, *, way: str | None = None) -> None: ...
 
 
 class HostSession:
-    """A session on one host. `open` must be called once."""
+    """A session on one host. Call `open` once."""
 
     def __init__(
         self, host: SessionHost, session_id: str, delegate: Delegate, generation: int, context: Context
@@ -107,18 +94,18 @@ class HostSession:
         self.delegate = delegate
         self.generation = generation
         self.context = context
-        """Where the delegate is called: the context of the code that opened the logical session."""
+        """The context of the code that opened the logical session; the delegate is called in it."""
         self.labels = events.SessionLabels(session_id, generation, host.pid)
         self.state = HostSessionState.OPENING
         self.opened: Slot[None] = Slot(self.loop)
         self.closed: Slot[None] = Slot(self.loop)
-        """The session is over here, all of its cells were reported, and the host, if it was lost, is reaped."""
+        """The session has ended here, all of its cells were reported, and a lost host is reaped."""
         self.cells: dict[str, Cell] = {}
-        """By the host's id: live cells, and closed ones of which something is kept."""
+        """By the host's id: live cells, and closed ones with kept answers."""
         self.unreported = 0
-        """How many cells have not been reported closed."""
+        """The number of cells not reported closed."""
         self.over = False
-        """It has ended here, but for the reports of its cells."""
+        """The session has ended here; reports of its cells may be outstanding."""
 
     def _become(self, state: HostSessionState) -> None:
         assert state in TRANSITIONS[self.state], (self.state, state)
@@ -127,33 +114,35 @@ class HostSession:
 
     @property
     def lost(self) -> bool:
-        """It is over: cells and requests need another `HostSession`."""
+        """Whether the session has ended here or the host is lost: requests need another `HostSession`."""
         return self.over or self.state is HostSessionState.LOST
 
     @property
     def end_of_unfinished_cells(self) -> CellEnd:
-        """How a cell has ended whose end was never told."""
+        """The end to report for cells that closed without an answer about their end."""
         return "lost" if self.host.lost and not self.host.closing else "terminated"
 
     def error(self) -> CodeModeError:
-        """Return why requests fail that were under way when the session ended here. Complete after `settled`."""
+        """Return the error for requests that were under way when the session ended. Complete after `settled`."""
         if not self.host.lost or self.host.closing:
             return SessionClosedError(self.session_id)
         return self.host.error()
 
     async def settled(self) -> None:
-        """Wait until the host, if it is lost, is reaped: then it is known why."""
+        """Wait until a lost host is reaped, so that `error` is complete."""
         if self.host.lost:
             await self.host.gone.get()
 
     # opening and closing
 
     def open(self) -> None:
-        """Ask the host to open the session; `opened` tells when it has."""
-        self.outlet.request(OpenSession(self.session_id), _Opening(self))
+        """Request that the host opens the session; `opened` is set when it has."""
+        self.outlet.request(OpenSession(self.session_id), _Reply(self._open_answered, self._open_lost))
 
-    def open_answered(self, result: Answer) -> None:
-        """Take the host's answer to `open`."""
+    def _open_lost(self) -> None:
+        self.opened.fail(self.error)
+
+    def _open_answered(self, result: Answer) -> None:
         if isinstance(result, Failure):
             message = result.message
             self._become(HostSessionState.REFUSED)
@@ -174,7 +163,7 @@ class HostSession:
             self._become(HostSessionState.OPEN)
 
     def shut_down(self) -> None:
-        """Ask for the session's end, once; `closed` tells when it has come."""
+        """Request the session's end; `closed` is set when it has come. Idempotent."""
         if self.state is HostSessionState.OPENING:
             self._become(HostSessionState.UNWANTED)
         elif self.state is HostSessionState.OPEN:
@@ -185,10 +174,12 @@ class HostSession:
         seconds = self.host.shutdown_timeout
         cause = f"the host did not shut session {self.session_id} down within {seconds:g} s"
         limit = self.loop.call_later(seconds, partial(self.host.fail, cause, way="shutdown_timeout"))
-        self.outlet.request(ShutdownSession(self.session_id), _Shutdown(self, limit))
+        self.outlet.request(
+            ShutdownSession(self.session_id), _Reply(partial(self._shutdown_answered, limit), limit.close)
+        )
 
-    def shutdown_answered(self, result: Answer) -> None:
-        """Take the host's answer to the shutdown."""
+    def _shutdown_answered(self, limit: Closable, result: Answer) -> None:
+        limit.close()
         if self.state is not HostSessionState.CLOSING:
             return
         self._become(HostSessionState.CLOSED)
@@ -203,12 +194,12 @@ class HostSession:
     # the loss of the host
 
     def lose_host(self) -> None:
-        """Note that the host is lost: every cell is over."""
+        """Note that the host is lost: close every cell."""
         self._become(HostSessionState.LOST)
         self._close_cells()
 
     def reap_host(self) -> None:
-        """Note that the lost host's process is gone, and every request was answered with that."""
+        """Note that the lost host is reaped and every request has failed."""
         self._become(HostSessionState.REAPED)
         self.cells.clear()
         self.close_if_reported()
@@ -218,38 +209,16 @@ class HostSession:
             cell.close()
 
     def close_if_reported(self) -> None:
-        """Tell that the session is closed here, once all of its cells were reported."""
+        """Set `closed` once all of the session's cells were reported."""
         if not self.unreported:
             self.closed.resolve(None)
 
 
-class _Opening:
-    """The opening of a session, under way."""
+class _Reply:
+    """An `Operation` that hands its answer, or its loss, to a function."""
 
     answered_twice = False
 
-    def __init__(self, session: HostSession) -> None:
-        self._session = session
-
-    def answer(self, result: Answer) -> None:
-        self._session.open_answered(result)
-
-    def lose(self) -> None:
-        self._session.opened.fail(self._session.error)
-
-
-class _Shutdown:
-    """The shutdown of a session, under way for a limited time."""
-
-    answered_twice = False
-
-    def __init__(self, session: HostSession, limit: Closable) -> None:
-        self._session = session
-        self._limit = limit
-
-    def answer(self, result: Answer) -> None:
-        self._limit.close()
-        self._session.shutdown_answered(result)
-
-    def lose(self) -> None:
-        self._limit.close()
+    def __init__(self, answer: Callable[[Answer], None], lose: Callable[[], None]) -> None:
+        self.answer = answer
+        self.lose = lose

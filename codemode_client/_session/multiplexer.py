@@ -1,9 +1,9 @@
 """The conversation with one host: many requests and delegate calls over one pair of pipes.
 
-The rules of the conversation, and what is open in it, are `ClientConnection`'s. Here is who gets what comes in: an
-answer goes from the pipe to its caller in one synchronous step, and a frame to the pipe in one system call while the
-pipe takes it. Writing never waits, so that no reader of answers ever waits for a writer. New work waits for `room`
-before it starts: that is the back-pressure.
+`ClientConnection` keeps the rules and the state of the conversation; this module routes messages. An answer goes from
+the pipe to its caller in one synchronous step, and a frame to the pipe in one system call while the pipe takes it.
+Writing never waits, so that no reader of answers ever waits for a writer. New work waits for `room` before it starts:
+that is the back-pressure.
 """
 
 from __future__ import annotations
@@ -43,33 +43,29 @@ from codemode_protocol.messages import (
 from codemode_protocol.state import RequestState
 
 QUEUE_LIMIT_BYTES = 8 * 1024 * 1024
-"""With so many bytes queued `room` waits. Small messages of the connection itself may still go beyond it."""
+"""From this many queued bytes on, `room` waits. The connection's own small messages may exceed it."""
 
 _BUFFERS_PER_WRITE = 256
 _SMALL_READ = 64 * 1024
 _LARGE_READ = 1024 * 1024
 
 BROKEN_PIPE_SECONDS = 1.0
-"""Grace period for the last words of a host that has stopped reading: they say why."""
+"""Grace period for a host that has stopped reading to say why on its output."""
 
 
 class Owner(Protocol):
-    """Who a conversation is for: the driver of the host."""
+    """The part of a `Driver` that its multiplexer uses."""
 
     loop: Loop
     tally: Tally
 
-    def host_ready(self) -> None:
-        """Note that the handshake is over."""
-        ...
+    def host_ready(self) -> None: ...
 
-    def fail(self, cause: str, error: BaseException | None = None, *, way: str | None = None) -> None:
-        """Bring the host to an end, for a fault of its own."""
-        ...
+    def fail(self, cause: str, error: BaseException | None = None, *, way: str | None = None) -> None: ...
 
 
 class Multiplexer:
-    """The pipes to one host, and who waits for what comes out of them. Owns both descriptors and closes them."""
+    """The pipes to one host, and the operations that wait for answers. Owns both descriptors and closes them."""
 
     def __init__(self, owner: Owner, stdin_fd: int, stdout_fd: int, max_payload: int) -> None:
         self.loop = owner.loop
@@ -80,9 +76,9 @@ class Multiplexer:
         self._operations: dict[int, Operation] = {}
         self._sessions: dict[str, HostSession] = {}
         self._stopped = False
-        """Nothing more is sent, and what comes in counts no more."""
+        """Nothing more is sent, and input is ignored."""
         self.proved = False
-        """The host has answered a request: it works."""
+        """The host has answered a request."""
         self.calls = DelegateCalls(self)
         self._handlers: dict[type[HostMessage], Callable[[Any], None]] = {
             Ready: self._on_ready,
@@ -104,12 +100,12 @@ class Multiplexer:
 
     @property
     def open_count(self) -> int:
-        """How many sessions, requests and delegate calls are open."""
+        """The number of open sessions, requests and delegate calls."""
         return len(self._sessions) + len(self._operations) + self.calls.running
 
     @property
     def full(self) -> bool:
-        """So much is queued for the host that no more work should be started."""
+        """Whether so much is queued for the host that no more work should be started."""
         return self._writer.full
 
     async def room(self) -> None:
@@ -117,12 +113,12 @@ class Multiplexer:
         await self._writer.room()
 
     def bind(self, session: HostSession) -> None:
-        """Take a session in, and open it."""
+        """Register a session and open it."""
         self._sessions[session.session_id] = session
         session.open()
 
     def unbind(self, session: HostSession) -> None:
-        """Forget a session that is not on this host, or not any more."""
+        """Forget a session that has ended on this host."""
         if self._sessions.get(session.session_id) is session:
             del self._sessions[session.session_id]
 
@@ -136,24 +132,24 @@ class Multiplexer:
         try:
             self._send(OperationRequest(request_id, request))
         except MessageTooLargeError as error:
-            self.tally.limit_met(FRAME_LIMIT)
+            self.tally.count_limit(FRAME_LIMIT)
             raise RequestTooLargeError(error.size, error.limit) from None
         self._operations[request_id] = operation
         return request_id
 
     def cancel(self, request_id: int) -> None:
-        """Ask the host to give up a request. It answers all the same."""
-        # A caller can be cancelled while its answer, already booked by the connection, is next in line to be handled.
+        """Ask the host to cancel a request. It still answers."""
+        # A caller can be cancelled after the connection has received its answer and before it is handled.
         if self._connection.request_state(request_id) is RequestState.PENDING:
             self._send(OperationCancel(request_id))
 
     def answer(self, message: DelegateResponse) -> None:
-        """Answer a delegate call, unless the host has taken it back."""
+        """Answer a delegate call, unless the host has cancelled it."""
         if self._connection.call_is_pending(message.id):
             self._send(message)
 
     def cell_is_live(self, session_id: str, host_id: str) -> bool:
-        """Return whether the host has not closed a cell yet, not even in what is next in line to be handled."""
+        """Return whether the host has not closed a cell yet, nor in messages received but not handled."""
         return self._connection.cell_state(session_id, host_id) is not None
 
     def _send(self, message: ClientMessage) -> None:
@@ -187,7 +183,7 @@ class Multiplexer:
             self._connection.raise_for_violation()
         except RemoteProtocolError as error:
             self.fail(f"the host broke the protocol: {error}", error, way="protocol_violation")
-        except Exception as error:  # noqa: BLE001 - a fault of this program must not leave callers waiting
+        except Exception as error:  # noqa: BLE001 - a bug here must not leave callers waiting
             self.fail("the connection's own tasks failed", error, way="client_fault")
 
     def _receive_eof(self) -> None:
@@ -241,10 +237,10 @@ class Multiplexer:
     # ------------------------------------------------------------------------------------------------------- the end
 
     def stop(self, *, drain: bool) -> None:
-        """Send and handle nothing any more, close the host's input, and tell the sessions that the host is lost.
+        """Stop sending and handling messages, close the host's input, and mark its sessions lost.
 
         Args:
-            drain: Go on reading, so that a host that ends in order is not held up; what is read is dropped.
+            drain: Keep reading and drop the data, so that a host that ends in order is not blocked.
         """
         self._stopped = True
         self._connection.close()
@@ -257,7 +253,7 @@ class Multiplexer:
             session.lose_host()
 
     def settle(self) -> None:
-        """Give every open request the reason for the end, and close both pipes. The first time counts."""
+        """Fail every open request and close both pipes. Idempotent."""
         self._writer.close_now()
         self._close_reader()
         operations, self._operations = self._operations, {}
@@ -280,7 +276,7 @@ class PipeWriter:
     Args:
         loop: The event loop that runs the caller.
         fd: The descriptor, prepared with `prepare_pipe`.
-        on_broken: Called once if the reader's end is found closed. Must not be the end of the queue's own closing.
+        on_broken: Called once if the reader has closed its end before `close`.
     """
 
     def __init__(self, loop: Loop, fd: int, on_broken: Callable[[], object]) -> None:
@@ -290,26 +286,26 @@ class PipeWriter:
         self._queue: deque[memoryview] = deque()
         self._queued = 0
         self._watch: Closable | None = None
-        """While bytes are queued."""
+        """Set while bytes are queued."""
         self._room: Slot[None] | None = None
-        """While a caller waits for room."""
+        """Set while a caller waits for room."""
         self._closing = False
         self._closed = False
 
     @property
     def full(self) -> bool:
-        """So much is queued that no more work should be started."""
+        """Whether `QUEUE_LIMIT_BYTES` are queued."""
         return self._queued >= QUEUE_LIMIT_BYTES
 
     async def room(self) -> None:
-        """Wait until less than `QUEUE_LIMIT_BYTES` are queued, or nothing will be written any more."""
+        """Wait until it is not `full`, or closed."""
         while self.full and not self._closed:
             if self._room is None:
                 self._room = Slot(self._loop)
             await self._room.get()
 
     def write(self, data: bytes | bytearray) -> None:
-        """Write now what the pipe takes and queue the rest. Dropped after `close` and when the pipe is broken."""
+        """Write what the pipe takes now and queue the rest. Does nothing once closed or broken."""
         if self._closing:
             return
         written = 0
@@ -329,13 +325,13 @@ class PipeWriter:
             self._watch = self._loop.when_writable(self._fd, self._write_some)
 
     def close(self) -> None:
-        """Close the descriptor as soon as what is queued is written. Idempotent."""
+        """Close the descriptor as soon as the queue is written. Idempotent."""
         self._closing = True
         if not self._queue:
             self.close_now()
 
     def close_now(self) -> None:
-        """Drop what is queued and close the descriptor. Idempotent."""
+        """Drop the queue and close the descriptor. Idempotent."""
         self._closing = True
         if self._closed:
             return

@@ -19,21 +19,21 @@ MAX_BACKOFF_SECONDS = 5.0
 
 @dataclass(eq=False, repr=False)
 class ProviderOptions:
-    """How a provider starts, treats and ends its host. Times are in seconds.
+    """The options of a provider.
 
     Attributes:
         command: The host program and its arguments: `["codemode-host", "--memory-mib", "64"]`, `["ssh", "box",
             "codemode-host"]`, `["docker", "run", "-i", …]`; by default this environment's own host.
         env: The host process's environment; by default the caller's own.
         cwd: The host process's working directory; by default the caller's own.
-        handshake_timeout: How long the host may take to answer at all.
-        shutdown_timeout: How long the host may take to close a session, before it is taken for lost.
-        close_timeout: How long the host may take to end once its input is closed, before it is made to.
-        start_attempts: After so many hosts in a row that did not come to answer a request, no other is started.
-        first_backoff: How long the start after a failed one is put off; doubled for each further one.
-        max_backoff: The most that a start is put off.
-        max_frame_bytes: The limit of a frame's payload, both ways.
-        tracer_provider: OpenTelemetry's (the extra `otel`): executes, waits and tool calls have spans.
+        handshake_timeout: Seconds for the host to answer the handshake.
+        shutdown_timeout: Seconds for the host to close a session, after which it counts as lost.
+        close_timeout: Seconds for the host to exit once its input is closed, before it is sent SIGTERM.
+        start_attempts: Stop starting hosts after so many in a row that answered no request.
+        first_backoff: Seconds by which the start after a failed one is delayed; doubled for each further failure.
+        max_backoff: The longest delay of a start, in seconds.
+        max_frame_bytes: The largest payload of a frame, both ways, in bytes.
+        tracer_provider: An OpenTelemetry tracer provider (the extra `otel`): executes, waits and tool calls get spans.
     """
 
     command: Sequence[str] | None = None

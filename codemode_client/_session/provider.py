@@ -1,4 +1,4 @@
-"""Where sessions come from: at most one host process, started when it is first needed and again after it was lost."""
+"""The provider of sessions: it owns at most one host process, started on demand and again after it was lost."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 class CodeModeProvider(ProviderOptions):
-    """Opens sessions on a host process of its own, on asyncio and on trio.
+    """Opens sessions on its own host process, on asyncio and on trio.
 
-    An async context manager, and it must be entered: it runs on the event loop that it is entered on, which alone may
-    use it and all that comes from it. Leaving it ends the host and waits for it, even when cancelled.
+    An async context manager that must be entered. It and its sessions may only be used on the event loop that it is
+    entered on. Leaving it stops the host and waits for it, even when cancelled.
 
-    Its parameters are those of `ProviderOptions`.
+    The parameters are those of `ProviderOptions`.
 
     Raises:
         ValueError: `command` is not a list.
@@ -40,11 +40,11 @@ class CodeModeProvider(ProviderOptions):
         self.tally = Tally()
         self.tracing = _tracing(self)
         self.closed = False
-        """Closing has begun: nothing new is started."""
+        """Closing has begun."""
         self._loop: Loop | None = None
         self._driver: Driver | None = None
         self._retired: list[Driver] = []
-        """Of lost hosts, whose delegates' calls may still be ending."""
+        """Drivers of lost hosts whose delegate calls may still be ending."""
         self._numbers = itertools.count(1)
         self._failures = 0
         self._last_failure: HostError | None = None
@@ -52,26 +52,22 @@ class CodeModeProvider(ProviderOptions):
 
     @property
     def counters(self) -> Counters:
-        """How often things have happened so far. May be read at any time, by any thread, and after the end."""
+        """A snapshot of the counters. Any thread may read it at any time, also after the end."""
         return self.tally.snapshot()
 
     @property
     def host_pid(self) -> int | None:
-        """The id of the host process; None while there is none that is used."""
+        """The host's process id; None while no host is running."""
         return self._driver.running_pid if self._driver is not None else None
 
     @property
     def open_count(self) -> int:
-        """How many sessions, requests and tool calls are open on the host."""
+        """The number of sessions, requests and tool calls open on the host."""
         return self._driver.open_count if self._driver is not None else 0
 
     @property
     def loop(self) -> Loop:
-        """The event loop that the provider was entered on.
-
-        Raises:
-            RuntimeError: It was not entered.
-        """
+        """The event loop that the provider was entered on. Raises RuntimeError if it was not entered."""
         if self._loop is None:
             raise RuntimeError(
                 "use the provider as an async context manager: `async with CodeModeProvider() as provider`"
@@ -92,17 +88,18 @@ class CodeModeProvider(ProviderOptions):
         return await self.loop.leave(kind, error, traceback)
 
     async def open_session(self, delegate: Delegate, session_id: str | None = None) -> Session:
-        """Open a session whose cells reach `delegate`, in the context of this call.
+        """Open a session. Its delegate is called in a copy of this call's context.
 
         Args:
-            delegate: A `Toolbox`, or anything with the same three methods.
-            session_id: Its name in errors and logs; by default it is a number's.
+            delegate: A `Toolbox`, or any `Delegate`.
+            session_id: The session's name in errors and logs; by default `session-1` and so on.
 
         Raises:
             HostStartError: No host could be started.
             HostLostError: The host was lost before it answered.
             RequestFailedError: The host refuses the session.
             ProviderClosedError: The provider is closed.
+            ValueError: `session_id` is blank.
         """
         if session_id is not None and not session_id.strip():
             raise ValueError("a session id must not be blank")
@@ -111,7 +108,7 @@ class CodeModeProvider(ProviderOptions):
         self.loop.check()
         if self._driver is None:
             self._start()
-        from codemode_client._session.session import Session  # while the host starts
+        from codemode_client._session.session import Session  # imported while the host starts
 
         session = Session(self, session_id if session_id is not None else f"session-{next(self._numbers)}", delegate)
         await session.open()
@@ -119,16 +116,16 @@ class CodeModeProvider(ProviderOptions):
 
     @asynccontextmanager
     async def session(self, delegate: Delegate, session_id: str | None = None) -> AsyncIterator[Session]:
-        """Open a session that is shut down at the end of the block; see `open_session`."""
+        """Open a session for the block, as `open_session` does, and shut it down at the end."""
         async with await self.open_session(delegate, session_id) as session:
             yield session
 
     @protect_from_interrupt
     async def aclose(self) -> None:
-        """End the host, and with it every session; returns when nothing of them is left.
+        """End every session and the host, and wait until all of their tasks and processes are gone.
 
-        Calls under way fail with `SessionClosedError`. May be called again and by many; it goes on when its callers are
-        cancelled.
+        Calls under way fail with `SessionClosedError`. May be called repeatedly and concurrently; it continues when its
+        callers are cancelled.
         """
         self.closed = True
         if self._loop is None:
@@ -142,12 +139,12 @@ class CodeModeProvider(ProviderOptions):
             await driver.finished.get()
 
     async def host_gone(self) -> None:
-        """Wait until there is no host process. Closing waits for the delegates' calls, too."""
+        """Wait until the host process is gone, without waiting for delegate calls as `aclose` does."""
         if self._driver is not None:
             await self._driver.gone.get()
 
     async def connect(self) -> Driver:
-        """Return the host, started if there is none. For sessions; when it returns, the host can be used at once."""
+        """Return a usable host, starting one if necessary. For sessions."""
         while True:
             if self.closed:
                 raise ProviderClosedError
@@ -176,7 +173,7 @@ class CodeModeProvider(ProviderOptions):
         self.loop.start(driver.run)
 
     def _retire(self, driver: Driver) -> None:
-        """Count how a host did that is gone for good, and let another take its place."""
+        """Drop a host that is gone; if it never worked, delay the next start."""
         self._driver = None
         self._retired = [one for one in [*self._retired, driver] if not one.finished.done]
         if driver.proved:

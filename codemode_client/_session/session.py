@@ -1,10 +1,9 @@
-"""The logical session: what its owner calls. It survives its host, and is bound to a new one when it is next needed."""
+"""The logical session, which survives its host: it is bound to a new one when it is next used."""
 
 from __future__ import annotations
 
 import contextvars
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 import msgspec
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class Hosts(Protocol):
-    """Where a session gets its hosts from: its provider, once that is entered."""
+    """The part of a provider that its sessions use."""
 
     closed: bool
     tally: Tally
@@ -46,16 +45,14 @@ class Hosts(Protocol):
     @property
     def loop(self) -> Loop: ...
 
-    async def connect(self) -> Driver:
-        """Return the host, started if there is none."""
-        ...
+    async def connect(self) -> Driver: ...
 
 
 class Session:
-    """Cells that share stored values, on whichever host the provider has.
+    """A session: cells that share stored values.
 
-    Made by `CodeModeProvider.open_session`. An async context manager that shuts the session down. It belongs to the
-    event loop of its provider.
+    Opened by `CodeModeProvider.open_session`. An async context manager that shuts the session down. It may only be used
+    on the event loop of its provider.
 
     Every call may raise `HostStartError`, `HostLostError`, `RequestFailedError` and `SessionClosedError`. Nothing is
     retried: a call that was under way when its host was lost fails, and the next one starts a host. Cells and stored
@@ -69,13 +66,13 @@ class Session:
         self._context = contextvars.copy_context()
         self._current: HostSession | None = None
         self._past: list[HostSession] = []
-        """On lost hosts, whose delegate's calls may still be ending."""
+        """On lost hosts, where delegate calls may still be ending."""
         self._closed = False
         self.session_id = session_id
 
     @property
     def generation(self) -> int:
-        """The number of the host that the session is bound to; once that is lost, of the one it will be bound to."""
+        """The generation of the current host; once that is lost, the next generation."""
         current = self._current
         if current is None:
             return 1
@@ -85,9 +82,7 @@ class Session:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._loop.shield(self.shutdown)
 
     @protect_from_interrupt
@@ -100,20 +95,20 @@ class Session:
         max_output_tokens: int | None = None,
         tool_call_id: str = "execute",
     ) -> StartedCell:
-        """Start a cell. Returns as soon as it has an id.
+        """Start a cell and return as soon as it has an id.
 
-        If the caller is cancelled before it has the cell, the cell is terminated as soon as it starts.
+        If the caller is cancelled first, the cell is terminated as soon as it starts.
 
         Args:
-            source: The script; or a whole request, and then nothing else may be given.
-            tools: What the script may call; by default all that the session's delegate defines, as a `Toolbox` does.
-            yield_time_ms: How long the initial response may take; by default 10,000.
-            max_output_tokens: A hint for whoever shows the output.
-            tool_call_id: What the delegate is told with the script's notifications.
+            source: The script; or a whole request, which replaces all other parameters.
+            tools: The tools that the script may call; by default all `definitions` of the session's delegate.
+            yield_time_ms: Milliseconds until the initial response at the latest; by default 10,000.
+            max_output_tokens: A hint for the code that shows the output, in tokens.
+            tool_call_id: Passed to the delegate with the script's notifications.
 
         Raises:
             RequestTooLargeError: The request does not fit in a frame.
-            ValueError: A number is one that no host takes.
+            ValueError: A number is out of range.
         """
         if isinstance(source, ExecuteRequest):
             request = source
@@ -132,13 +127,12 @@ class Session:
 
     @protect_from_interrupt
     async def wait(self, request: WaitRequest) -> Outcome:
-        """Observe a cell until it ends, yields, or `yield_time_ms` are over; take what it wrote since the last answer.
+        """Wait until a cell ends, yields, or `yield_time_ms` have passed; return its output since the last answer.
 
-        If the caller is cancelled no output is lost: what the observation brings is kept for the next wait, which is
-        held back until that is settled.
+        If the caller is cancelled no output is lost: the answer is kept for the next wait.
 
         Raises:
-            StaleCellError: The cell is of another generation.
+            StaleCellError: The cell ended with its host, an earlier generation.
         """
         return await self._observe(
             "wait", request.cell_id, lambda home, host_id: wait_for_cell(home, host_id, request.yield_time_ms)
@@ -146,21 +140,21 @@ class Session:
 
     @protect_from_interrupt
     async def terminate(self, cell_id: str) -> Outcome:
-        """Stop a cell and take its last output; answers when its runtime is gone.
+        """Terminate a cell, wait until its process is gone, and return its last output.
 
-        If the caller is cancelled the cell is stopped all the same, and the next wait has the output.
+        If the caller is cancelled the cell is still terminated, and the output is kept for the next wait.
 
         Raises:
-            StaleCellError: The cell is of another generation.
+            StaleCellError: The cell ended with its host, an earlier generation.
         """
         return await self._observe("terminate", cell_id, terminate_cell)
 
     @protect_from_interrupt
     async def shutdown(self) -> None:
-        """Stop every cell and close the session.
+        """Terminate every cell and close the session.
 
-        Returns when the host has closed it, each cell was reported closed, and the host, if it was lost, is reaped. May
-        be called again and by many; it goes on when its callers are cancelled.
+        Returns when the host has closed it, each cell was reported closed, and a lost host is reaped. May be called
+        repeatedly and concurrently; it continues when its callers are cancelled.
         """
         self._closed = True
         sessions = [*self._past]
@@ -175,14 +169,9 @@ class Session:
     async def run(
         self, source: str, tools: Iterable[ToolDefinition] | None = None, *, tool_call_id: str = "run"
     ) -> Result | Terminated:
-        """Run a script to its end, however often it yields, and give everything that it wrote in one response.
+        """Run a script to its end, however often it yields, and return all of its output in one response.
 
-        If the caller is cancelled the cell is terminated.
-
-        Args:
-            source: The script.
-            tools: What the script may call; by default all that the session's delegate defines, as a `Toolbox` does.
-            tool_call_id: What the delegate is told with the script's notifications.
+        If the caller is cancelled the cell is terminated. For the parameters see `execute`.
         """
         items: list[ContentItem] = []
         cell = await self.execute(source, tools, tool_call_id=tool_call_id)
@@ -204,7 +193,7 @@ class Session:
         return [*definitions]
 
     def keep(self, outcome: Outcome) -> None:
-        """Have an outcome that was taken for a caller that is gone for the next wait."""
+        """Keep an outcome, whose caller was interrupted, for the next wait."""
         generation, host_id = parse_cell_id(outcome.response.cell_id)
         current = self._current
         if current is not None and generation == current.generation and isinstance(outcome, LiveCell):
@@ -213,7 +202,7 @@ class Session:
     # binding
 
     async def open(self) -> None:
-        """Bind the session for the first time. For the provider; cancelled, the host shuts the session down again."""
+        """Bind the session for the first time; shut it down again if cancelled. For the provider."""
         driver = await self._hosts.connect()
         current = self._current = driver.bind(self.session_id, self._delegate, 1, self._context)
         try:
@@ -222,7 +211,7 @@ class Session:
             raise ProviderClosedError from None
 
     async def _bound(self) -> HostSession:
-        """Return the session on a host that works. When it returns, a request can be sent at once."""
+        """Return the session on a working host, to which a request can be sent at once."""
         if self._loop.current() is not self._loop.identity:
             self._loop.check()
         while True:
@@ -239,7 +228,7 @@ class Session:
                 except ProviderClosedError:
                     raise SessionClosedError(self.session_id) from None
                 if self._current is current and not self._closed:
-                    # From here on the session owns the opening, whatever becomes of this caller.
+                    # From here on the session owns the opening, even if this caller is cancelled.
                     self._past = [past for past in [*self._past, current] if past is not None and not past.closed.done]
                     generation = self.generation
                     self._current = driver.bind(self.session_id, self._delegate, generation, self._context)
@@ -264,7 +253,7 @@ class Session:
         return outcome
 
     async def _bound_at(self, generation: int, cell_id: str) -> HostSession:
-        """Return the session on the host of a generation, of which a cell is asked for."""
+        """Return the session on the host of the cell's generation, or raise StaleCellError."""
         while True:
             if self._closed or self._hosts.closed:
                 raise SessionClosedError(self.session_id)

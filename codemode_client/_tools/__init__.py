@@ -1,1 +1,1 @@
-"""Python functions and ready-made tools, and how scripts reach them."""
+"""Python functions and ready-made tools for scripts."""

@@ -1,8 +1,7 @@
-"""The arguments of one function: their JSON Schema, and JSON turned into what the function is called with."""
+"""The arguments of one function: their JSON Schema, and decoding them from JSON."""
 
 from __future__ import annotations
 
-import functools
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +12,7 @@ from msgspec import UNSET, Raw
 from codemode_client._tools.mismatches import (
     Mismatch,
     Schema,
-    excerpt,
+    abbreviate,
     is_pydantic_error,
     mismatches,
     missing,
@@ -24,17 +23,22 @@ from codemode_client._tools.schemas import UNENCODABLE, adapter, decode_hook, en
 from codemode_client._tools.signatures import Parameter
 from codemode_protocol.errors import ToolError
 
-_MOST_MISMATCHES = 8
-"""How many of the things that do not fit are named in one error."""
+_MAX_MISMATCHES = 8
+"""The most mismatches in one error."""
 
 _raws = msgspec.json.Decoder(dict[str, Raw])
 
 
 class Arguments:
-    """What a function takes: one JSON object, whose fields are the arguments by name.
+    """The arguments of a function as one JSON object, whose fields are the arguments by name.
 
-    `rest` describes the values under all other names, when the function takes such. Raises TypeError for a parameter
-    whose type has no JSON form.
+    Args:
+        tool: The tool's name, for messages.
+        parameters: The function's parameters.
+        rest: The parameter for all other names (`**kwargs`), if the function has one.
+
+    Raises:
+        TypeError: The type of a parameter has no JSON form.
     """
 
     def __init__(self, tool: str, parameters: list[Parameter], rest: Parameter | None) -> None:
@@ -52,7 +56,7 @@ class Arguments:
         self.schema = self._schema()
 
     def read(self, argument: Raw) -> dict[str, Any]:
-        """The keyword arguments for a call; null stands for an empty object. Raises ToolError when they do not fit."""
+        """Return the keyword arguments for a call; null stands for an empty object. Raises ToolError on a mismatch."""
         try:
             arguments = self._decode(argument)
             if arguments is None:
@@ -65,7 +69,7 @@ class Arguments:
             raise ToolError(f"invalid arguments for {self._tool}: {self._explain(argument) or error}") from error
 
     def _complete(self, argument: Raw, keywords: dict[str, Any]) -> dict[str, Any]:
-        """Read what msgspec left alone: Pydantic's types, and the arguments that have no parameter of their own."""
+        """Decode what msgspec left alone: Pydantic's types, and the arguments for `**kwargs`."""
         for name, read in self._adapted:
             if isinstance(keywords[name], Raw):
                 keywords[name] = read(keywords[name])
@@ -76,13 +80,13 @@ class Arguments:
         return keywords
 
     def _explain(self, argument: Raw) -> str:
-        """All that does not fit, argument by argument."""
+        """Return all mismatches, argument by argument."""
         try:
             given = _object(argument)
         except msgspec.ValidationError:
             names = ", ".join(self._parameters)
             wanted = f"one object with {names}" if names else "an empty object"
-            return f"expected {wanted}, got {excerpt(msgspec.json.decode(argument))}"
+            return f"expected {wanted}, got {abbreviate(msgspec.json.decode(argument))}"
         except msgspec.DecodeError as error:
             return str(error)
         found: list[Mismatch] = []
@@ -96,8 +100,8 @@ class Arguments:
                 found.append(unknown((name,), "argument", list(self._parameters)))
             else:
                 found += self._mismatches(name, self._rest.hint, given[name], self._rest_schema)
-        more = len(found) - _MOST_MISMATCHES
-        return "; ".join(map(str, found[:_MOST_MISMATCHES])) + (f"; and {more} more" if more > 0 else "")
+        more = len(found) - _MAX_MISMATCHES
+        return "; ".join(map(str, found[:_MAX_MISMATCHES])) + (f"; and {more} more" if more > 0 else "")
 
     def _mismatches(self, name: str, hint: Any, value: Raw, schema: Any) -> list[Mismatch]:
         if not is_pydantic(hint):
@@ -121,9 +125,10 @@ class Arguments:
 
 
 class FreeformArgument:
-    """What a freeform tool takes: one JSON string, for the one parameter that its function has.
+    """The argument of a freeform tool: one JSON string, for the only parameter of its function.
 
-    Raises TypeError for a function that has not exactly one parameter, a str.
+    Raises:
+        TypeError: The function does not have exactly one parameter, a str.
     """
 
     schema = Raw(b"null")
@@ -140,7 +145,7 @@ class FreeformArgument:
         self._decode = msgspec.json.Decoder(hint).decode
 
     def read(self, argument: Raw) -> dict[str, Any]:
-        """The keyword argument for a call. Raises ToolError when it is no such string."""
+        """Return the keyword argument for a call. Raises ToolError on a mismatch."""
         try:
             return {self._parameter.name: self._decode(argument)}
         except msgspec.ValidationError as error:
@@ -153,7 +158,7 @@ def _object(argument: Raw) -> dict[str, Raw]:
 
 
 def _reader(hint: Any) -> Callable[[Raw], Any]:
-    """What makes a value of a type out of JSON."""
+    """Return a function that decodes JSON to a type."""
     if is_pydantic(hint):
         validate = adapter(hint).validate_json
         return lambda value: validate(bytes(value))
@@ -163,18 +168,14 @@ def _reader(hint: Any) -> Callable[[Raw], Any]:
 def _field(parameter: Parameter) -> Any:
     if parameter.required:
         return msgspec.field()
-    # The function's own object each time, as in a call from Python: a default would be copied or refused.
-    return msgspec.field(default_factory=functools.partial(_same, parameter.default))
-
-
-def _same(value: object) -> object:
-    return value
+    # The function's own object each time, as in a call from Python: msgspec would copy or refuse a default.
+    return msgspec.field(default_factory=lambda: parameter.default)
 
 
 def _describe(
     parameters: list[Parameter], rest: Parameter | None
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any], dict[str, dict[str, Any]]]:
-    """The schemas of the parameters by name, the one of the rest, and what they refer to."""
+    """Return the schemas of the parameters by name, that of the rest, and the definitions that they refer to."""
     everything = [*parameters, rest] if rest is not None else parameters
     for parameter in everything:
         try:
@@ -193,7 +194,7 @@ def _describe(
 
 
 def _shown(parameter: Parameter) -> Any:
-    """A default as JSON; UNSET when it has no such form, or one that the parameter does not take."""
+    """Return a default as JSON; UNSET if it has no JSON form, or one that the parameter does not accept."""
     try:
         text = encode(parameter.default)
         _reader(parameter.hint)(Raw(text))

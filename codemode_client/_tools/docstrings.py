@@ -1,4 +1,4 @@
-"""What a docstring says about the parameters of its function, in the Google, NumPy and reStructuredText styles."""
+"""Reads parameter descriptions from docstrings in the Google, NumPy and reStructuredText styles."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _REST_TYPE = re.compile(r":type\s+\w+\s*:")
 
 
 class Docstring(Struct, frozen=True):
-    """A docstring taken apart: `text` is all of it but what is about single parameters."""
+    """A parsed docstring: `text` is all of it except the descriptions of parameters."""
 
     text: str
     parameters: dict[str, str]
 
 
 def parse_docstring(docstring: str | None) -> Docstring:
-    """Take a docstring apart. What has none of the three forms stays in the text as it is."""
+    """Parse a docstring. Anything in none of the three styles stays in the text."""
     docstring = docstring or ""
     if _GOOGLE_SECTION.match(docstring.partition("\n")[0]):
-        docstring = "\n" + docstring  # else the entries would be taken for the lines that tell the indentation
+        docstring = "\n" + docstring  # else the entries would define the indentation
     lines = inspect.cleandoc(docstring).split("\n")
     text: list[str] = []
     found: dict[str, list[str]] = {}
@@ -52,7 +52,7 @@ def parse_docstring(docstring: str | None) -> Docstring:
 
 
 def _google(lines: list[str], at: int, found: dict[str, list[str]]) -> int:
-    """Read the indented entries of a section; returns where it ends."""
+    """Read the indented entries of a section and return the index of the line after it."""
     entry: list[str] = []
     margin = len(lines[at]) - len(lines[at].lstrip())
     while at < len(lines) and (not lines[at] or lines[at][:1].isspace()):
@@ -67,7 +67,7 @@ def _google(lines: list[str], at: int, found: dict[str, list[str]]) -> int:
 
 
 def _numpy(lines: list[str], at: int, found: dict[str, list[str]]) -> int:
-    """Read the entries after a section's underline, up to the next section; returns where that begins."""
+    """Read the entries after a section's underline and return the index of the line after the section."""
     entry: list[str] = []
     while at < len(lines):
         line = lines[at]
@@ -86,7 +86,7 @@ def _numpy(lines: list[str], at: int, found: dict[str, list[str]]) -> int:
 
 
 def _continued(lines: list[str], at: int, entry: list[str]) -> int:
-    """Add the indented lines that go on with an entry; returns where they end."""
+    """Add an entry's indented continuation lines to it and return the index of the line after them."""
     while _is_indented(lines, at):
         entry.append(lines[at].strip())
         at += 1

@@ -1,4 +1,4 @@
-"""The tool made from one function: what a cell is told about it, and how it is called."""
+"""A tool made from one Python function."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from codemode_client._tools.signatures import default_name, read_signature
 from codemode_protocol.values import ToolDefinition, ToolKind, ToolName
 
 DEFAULT_THREADS = 40
-"""How many plain functions of one toolbox run at once on one event loop, unless it is told otherwise."""
+"""The number of plain functions of one toolbox that run at once on one event loop, by default."""
 
 
 class FunctionTool:
-    """One function as a tool. Works on asyncio and on trio, and on several event loops at once.
+    """One function as a tool, on asyncio and trio and on several event loops at once.
 
-    A plain function runs in a thread, which cannot be stopped: when its call is cancelled or runs out of time, the
-    thread goes on, and what it returns is dropped. `timeout` is in seconds, for the whole call.
+    For the parameters see `Toolbox.add`, for plain functions in threads `Runner`.
 
-    Raises TypeError for a function that cannot be a tool, ValueError for a name or a timeout that cannot be.
+    Raises:
+        TypeError: The function cannot be a tool.
+        ValueError: The name or namespace is empty, or the timeout is not more than 0.
     """
 
     def __init__(
@@ -37,20 +38,15 @@ class FunctionTool:
         freeform: bool = False,
         threads: Threads | None = None,
     ) -> None:
-        if name is None:
-            name = default_name(function)
-        if not name or namespace == "":
-            raise ValueError("the name of a tool, and that of a namespace, cannot be empty")
-        tool_name = ToolName(name, namespace)
-        full_name = tool_name.qualified
+        tool_name = checked_name(default_name(function) if name is None else name, namespace)
+        name, full_name = tool_name.name, tool_name.qualified
         try:
             signature = read_signature(function)
             kind = FreeformArgument if freeform else Arguments
             arguments = kind(full_name, signature.parameters, signature.rest)
         except NameError as error:
-            raise TypeError(
-                f"{name} cannot be a tool: {error}; its type hints are looked up in its module, at run time"
-            ) from error
+            hint = "its type hints are looked up in its module, at run time"
+            raise TypeError(f"{name} cannot be a tool: {error}; {hint}") from error
         except (TypeError, ValueError) as error:
             raise TypeError(f"{name} cannot be a tool: {error}") from error
         results = Results(full_name, signature.returns)
@@ -68,10 +64,17 @@ class FunctionTool:
         self._run = Runner(self.definition.name, function, signature.calls_are_async, timeout, threads)
 
     async def call(self, argument: Raw) -> Raw:
-        """Call the function with JSON (an object, or null for no arguments; a string if it is freeform), for JSON.
+        """Call the function with JSON arguments (an object or null; a string if freeform) and return JSON.
 
         Raises:
-            ToolError: The arguments or the result do not fit, or the time is over.
-            Exception: Whatever the function raises.
+            ToolError: The arguments or the result do not fit, or the timeout has passed.
+            Exception: Any exception of the function.
         """
         return self._write(await self._run.call(**self._read(argument)))
+
+
+def checked_name(name: str, namespace: str | None) -> ToolName:
+    """Return a tool's name. Raises ValueError if it or the namespace is empty."""
+    if not name or namespace == "":
+        raise ValueError("the name of a tool, and that of a namespace, cannot be empty")
+    return ToolName(name, namespace)

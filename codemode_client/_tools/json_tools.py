@@ -1,4 +1,4 @@
-"""A tool that is there as JSON already: a name, a schema of its arguments, and a function that takes them decoded."""
+"""A tool made from a name, a JSON Schema of its arguments, and a function that takes them decoded."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ import msgspec
 from msgspec import Raw
 
 from codemode_client._loops.threads import Threads
+from codemode_client._tools.functions import checked_name
 from codemode_client._tools.running import Runner
 from codemode_client._tools.schemas import UNENCODABLE, encode
 from codemode_protocol.errors import ToolError
-from codemode_protocol.values import ToolDefinition, ToolKind, ToolName
+from codemode_protocol.values import ToolDefinition, ToolKind
 
 _arguments = msgspec.json.Decoder(dict[str, Any] | None)
 
 
 class JsonTool:
-    """A tool from a JSON Schema and a function of one argument.
-
-    The arguments are handed over as they come: an object, which is not checked against the schema.
+    """A tool made from a JSON Schema and a function of one argument, an object that is not checked against the schema.
 
     Raises:
         ValueError: The name is empty, or a schema cannot be written as JSON.
@@ -39,9 +38,7 @@ class JsonTool:
         timeout: float | None,
         threads: Threads,
     ) -> None:
-        if not name or namespace == "":
-            raise ValueError("the name of a tool, and that of a namespace, cannot be empty")
-        tool_name = ToolName(name, namespace)
+        tool_name = checked_name(name, namespace)
         full_name = tool_name.qualified
         self.definition = ToolDefinition(
             name=full_name,
@@ -55,11 +52,11 @@ class JsonTool:
         self._run = Runner(full_name, call, is_async, timeout, threads)
 
     async def call(self, argument: Raw) -> Raw:
-        """Call the function with the arguments, for JSON.
+        """Call the function with JSON arguments and return JSON.
 
         Raises:
-            ToolError: The arguments are no object, the result cannot be written as JSON, or the time is over.
-            Exception: Whatever the function raises.
+            ToolError: The arguments are no object, the result has no JSON form, or the timeout has passed.
+            Exception: Any exception of the function.
         """
         name = self.definition.name
         try:

@@ -1,7 +1,7 @@
-"""Why JSON does not fit a type, in words that whoever wrote the JSON can act on.
+"""Explains why JSON does not fit a type, for the author of the JSON.
 
-msgspec and Pydantic say in their own ways where a value does not fit. Here both become lines such as
-``points[2].x: expected integer, got "3"``: the place as JavaScript would write it, the types by their JSON names.
+The errors of msgspec and Pydantic become lines such as ``points[2].x: expected integer, got "3"``, with the place as
+JavaScript would write it and the JSON names of types.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from msgspec import Raw, Struct
 from codemode_client._tools.schemas import decode_hook
 
 Path = tuple[str | int, ...]
-"""Where in a JSON value: the keys and indices on the way."""
+"""A place in a JSON value: the keys and indices that lead to it."""
 
-_LONGEST_EXCERPT = 60
-"""Characters of a value, or of a name, that are repeated in an error."""
-_MOST_NAMES = 20
+_MAX_VALUE_CHARACTERS = 60
+"""The most characters of a value or a name in an error."""
+_MAX_NAMES = 20
 
 _MESSAGE = re.compile(r"(.*?)(?: - at (`key` in )?`\$([^`]*)`)?\Z", re.DOTALL)
 _STEP = re.compile(r"\[(\d+)\]|\[(\.\.\.)\]|\.([^.\[]*)")
@@ -53,9 +53,9 @@ _FORMATS = {
 
 
 class Mismatch(Struct, frozen=True):
-    """One thing that does not fit. `text` says what was expected, `got` what came, as JSON or as a type's name.
+    """One mismatch. `text` is what was expected, `got` the value as JSON or its type's name.
 
-    `form` is how the place and the text are put together.
+    `form` is the format of the place and the text.
     """
 
     path: Path
@@ -70,23 +70,27 @@ class Mismatch(Struct, frozen=True):
 
 
 def missing(path: Path) -> Mismatch:
-    """Say that something required is not there."""
+    """Return the mismatch for a missing value."""
     return Mismatch(path, "is missing", form="{where} {text}")
 
 
 def unknown(path: Path, noun: str, names: Sequence[str]) -> Mismatch:
-    """Say that something is there that is not expected; `names` are what is."""
-    more = len(names) - _MOST_NAMES
-    expected = ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+    """Return the mismatch for an unknown name; `names` are the known ones."""
+    more = len(names) - _MAX_NAMES
+    expected = ", ".join(names[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
     text = f"expected: {expected}" if names else "none is expected"
     return Mismatch(path, text, form=f"unknown {noun} `{{where}}`; {{text}}")
 
 
 def mismatches(hint: Any, value: Raw, path: Path, schema: Schema, *, values: bool = True) -> list[Mismatch]:
-    """What about a JSON value does not fit a type; nothing when it fits. `path` leads to the value.
+    """Return the mismatches of a JSON value, at `path`, with a type.
 
-    The schema is the type's: it names what is allowed where the error does not. Without `values` no part of the value
-    is repeated.
+    Args:
+        hint: The type.
+        value: The JSON value.
+        path: The place of the value.
+        schema: The type's schema, which names the allowed values where msgspec's error does not.
+        values: Whether parts of the value may be quoted.
     """
     try:
         msgspec.json.decode(value, type=hint, dec_hook=decode_hook)
@@ -100,12 +104,12 @@ def mismatches(hint: Any, value: Raw, path: Path, schema: Schema, *, values: boo
 
 
 def is_pydantic_error(error: object) -> bool:
-    """Whether an exception is a ValidationError of Pydantic's."""
+    """Return whether an exception is a ValidationError of Pydantic's."""
     return isinstance(error, ValueError) and hasattr(error, "error_count")
 
 
 def pydantic_mismatches(error: Any, path: Path, *, values: bool = True) -> list[Mismatch]:
-    """Each of the errors in Pydantic's exception."""
+    """Return the mismatches in Pydantic's exception."""
     found = []
     for detail in error.errors(include_url=False, include_context=False):
         where = (*path, *detail["loc"])
@@ -113,19 +117,19 @@ def pydantic_mismatches(error: Any, path: Path, *, values: bool = True) -> list[
             found.append(missing(where))
         else:
             text = detail["msg"][:1].lower() + detail["msg"][1:]
-            found.append(Mismatch(where, text, excerpt(detail["input"]) if values else ""))
+            found.append(Mismatch(where, text, abbreviate(detail["input"]) if values else ""))
     return found
 
 
 class Schema:
-    """A JSON Schema, to be asked what it allows at a place. Places in several alternatives are all looked at."""
+    """A JSON Schema that can be searched by place, in all of its alternatives."""
 
     def __init__(self, schema: Any, definitions: Mapping[str, Any]) -> None:
         self._schema = schema
         self._definitions = definitions
 
     def at(self, path: Path) -> list[dict[str, Any]]:
-        """The schemas that say what may stand there, without references and alternatives."""
+        """Return the schemas of a place, with references and alternatives resolved."""
         here = self._alternatives(self._schema)
         for step in path:
             below: list[dict[str, Any]] = []
@@ -152,7 +156,7 @@ def _child(schema: dict[str, Any], step: str | int) -> Any:
 
 
 def _explained(what: str, path: Path, is_key: bool, schema: Schema, value: Raw | None) -> Mismatch:
-    """What msgspec says about a place below the value's own. Without the value, `got` is a type's name, if anything."""
+    """Return the mismatch for msgspec's message `what`. Without the value, `got` is a type's name or empty."""
     if match := _MISSING.match(what):
         return missing((*path, match[1]))
     if match := _UNKNOWN.match(what):
@@ -161,7 +165,7 @@ def _explained(what: str, path: Path, is_key: bool, schema: Schema, value: Raw |
     text, got = what, ""  # the text of an error that the type's own code raised
     if what.startswith("Invalid enum value"):
         allowed = [option for found in schema.at(path) for option in _options(found)]
-        text = f"expected one of {', '.join(map(excerpt, allowed))}" if allowed else "expected another value"
+        text = f"expected one of {', '.join(map(abbreviate, allowed))}" if allowed else "expected another value"
         got = what.removeprefix("Invalid enum value ") if value is not None else ""
     elif what in _FORMATS:
         text = f"expected {_FORMATS[what]}"
@@ -170,7 +174,7 @@ def _explained(what: str, path: Path, is_key: bool, schema: Schema, value: Raw |
         got = _types(match[2] or "")
     if is_key:
         return Mismatch(path, f"a key: {text}", got)
-    return Mismatch(path, text, got if value is None else excerpt(_value_at(value, path)))
+    return Mismatch(path, text, got if value is None else abbreviate(_value_at(value, path)))
 
 
 def _options(schema: dict[str, Any]) -> list[Any]:
@@ -184,7 +188,7 @@ def _types(types: str) -> str:
 
 
 def _parse(error: msgspec.ValidationError, hint: Any, value: Raw) -> tuple[str, Path, bool]:
-    """An error of msgspec's: what it says, the place that it is about, and whether that is a key there."""
+    """Return the message of msgspec's error, its place, and whether it is about a key there."""
     match = _MESSAGE.match(str(error))
     assert match is not None, "the pattern matches every text"
     what, key, place = match.groups()
@@ -202,9 +206,9 @@ def _parse(error: msgspec.ValidationError, hint: Any, value: Raw) -> tuple[str, 
 
 
 def _failing_key(message: str, hint: Any, whole: Any, path: Path) -> str:
-    """The key in the object at `path` whose value does not fit, which msgspec does not tell.
+    """Return the key in the object at `path` whose value does not fit, which msgspec does not tell.
 
-    It is the one that fails alone. The object keeps that one entry, so that an object below it can be asked next.
+    Each entry is tried alone. The object in `whole` keeps only the failing entry, for the search below it.
     """
     container: Any = whole
     for step in path:
@@ -231,24 +235,24 @@ def _value_at(value: Raw, path: Path) -> Any:
     return found
 
 
-def excerpt(value: Any) -> str:
-    """A value as JSON, cut when it is long; nothing for UNSET."""
+def abbreviate(value: Any) -> str:
+    """Return a value as JSON, cut if it is long; empty for UNSET."""
     if value is msgspec.UNSET:
         return ""
     text = msgspec.json.encode(value, enc_hook=str).decode()
-    if len(text) <= _LONGEST_EXCERPT:
+    if len(text) <= _MAX_VALUE_CHARACTERS:
         return text
-    return f"{text[:_LONGEST_EXCERPT]}… ({len(text)} characters)"
+    return f"{text[:_MAX_VALUE_CHARACTERS]}… ({len(text)} characters)"
 
 
 def written(path: Path) -> str:
-    """A place as JavaScript would write it, the first step being a variable."""
+    """Return a place as JavaScript would write it, with the first step as a variable."""
     text = ""
     for step in path:
         if isinstance(step, int):
             text += f"[{step}]"
-        elif len(step) > _LONGEST_EXCERPT or not _IDENTIFIER.match(step):
-            text += f"[{excerpt(step)}]" if text else excerpt(step)
+        elif len(step) > _MAX_VALUE_CHARACTERS or not _IDENTIFIER.match(step):
+            text += f"[{abbreviate(step)}]" if text else abbreviate(step)
         else:
             text += f".{step}" if text else step
     return text

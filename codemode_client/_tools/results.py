@@ -1,4 +1,4 @@
-"""The result of one function: its JSON Schema, and a value turned into JSON that fits it."""
+"""The result of one function: its JSON Schema, and encoding it as JSON that fits."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _PLAIN = (str, bool, int)
 
 
 class Results:
-    """What a function gives. `hint` is its return type, UNSET for none.
+    """The results of a function. `hint` is its return type, UNSET for none.
 
-    A type that JSON cannot be checked against (a class of the user's own, a union of several dataclasses) is no
-    error: such a result has no schema, and is written as it is.
+    A type that JSON cannot be checked against (a user's class, a union of dataclasses) is no error: such results
+    have no schema and are encoded unchecked.
     """
 
     def __init__(self, tool: str, hint: Any) -> None:
@@ -52,9 +52,9 @@ class Results:
         self.schema = Raw(b"null") if self._schema is None else Raw(encode(self._whole_schema(self._schema)))
 
     def write(self, value: Any) -> Raw:
-        """A result as JSON. Raises ToolError when it has no such form, or does not fit its declared type.
+        """Return a result as JSON. Raises ToolError if it has no JSON form or does not fit the declared type.
 
-        The error's text says nothing about the value or its class; these are logged.
+        The error's text does not reveal the value or its class; these are logged.
         """
         try:
             if self._adapter is not None:
@@ -80,7 +80,7 @@ class Results:
         return ToolError(f"{self._tool} gave a result that is not of its type: {reasons}. This is a fault of the tool")
 
     def _whole_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
-        """The schema with its definitions; a definition that nothing else refers to stands at the top itself."""
+        """Return the schema with its definitions; inline the root's definition if nothing else refers to it."""
         definitions = dict(self._definitions)
         reference = schema.get("$ref")
         if reference is not None and len(schema) == 1 and encode(reference) not in encode(definitions):
@@ -89,7 +89,7 @@ class Results:
 
 
 def _schema(hint: Any) -> tuple[dict[str, Any] | None, dict[str, dict[str, Any]]]:
-    """The schema of a return type, and what it refers to."""
+    """Return the schema of a return type and the definitions that it refers to."""
     if hint is UNSET:
         return None, {}
     (schema,), definitions = json_schemas([hint], "serialization")
@@ -97,17 +97,17 @@ def _schema(hint: Any) -> tuple[dict[str, Any] | None, dict[str, dict[str, Any]]
 
 
 def _checks(hint: Any) -> tuple[Any, Any]:
-    """What checks the results of a return type: Pydantic's adapter, or else a function that takes them as JSON."""
+    """Return Pydantic's adapter that checks results of a type, or else a function that checks them as JSON."""
     if is_pydantic(hint):
         return adapter(hint), None
     if hint in _OPEN or has_hidden_pydantic(hint):
-        # Inside other types, Pydantic's models may be written under other names than they are read.
+        # Inside other types, Pydantic's models may be encoded under other names than they are decoded.
         return None, None
     return None, msgspec.json.Decoder(hint, dec_hook=decode_hook).decode
 
 
 def _always_fits(hint: Any) -> type | None:
-    """The class whose instances fit a type whatever they hold, as far as they can be written at all."""
+    """Return the class whose instances always fit a type if they can be encoded at all."""
     if hint in _PLAIN or hint in (dict, list):
         return typing.cast("type", hint)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)

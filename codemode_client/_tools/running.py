@@ -1,4 +1,4 @@
-"""How a tool's function is called: awaited on the loop or run in a thread, in limited time."""
+"""Calls a tool's function, on the loop or in a thread, with a timeout."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from codemode_protocol.errors import ToolError, tool_failure_text
 
 
 class Runner:
-    """Calls one function, on every event loop.
+    """The caller of one function, on any event loop.
 
-    A plain function runs in a thread, which cannot be stopped: when its call is cancelled or runs out of time, the
-    thread goes on, and what it returns is dropped.
+    A plain function runs in a thread, which cannot be stopped: if its call is cancelled or times out, the thread
+    continues and its result is dropped.
 
     Args:
         name: The tool's name, for messages.
-        function: What to call.
-        is_async: Calling it gives something to await.
-        timeout: Seconds for each call; None for as long as it takes.
-        threads: Where plain functions run.
+        function: The function.
+        is_async: Whether a call returns an awaitable.
+        timeout: Seconds for each call; None for no limit.
+        threads: The threads for plain functions.
 
     Raises:
         ValueError: The timeout is not more than 0.
@@ -44,8 +44,8 @@ class Runner:
         """Call the function and return its result.
 
         Raises:
-            ToolError: The time is over, or an async function needs another event loop than runs here.
-            Exception: Whatever the function raises.
+            ToolError: The timeout has passed, or an async function needs another event loop.
+            Exception: Any exception of the function.
         """
         if self._timeout is None:
             return await self._call(args, keywords)
@@ -69,7 +69,7 @@ class Runner:
                         "the tool with trio or anyio"
                     ) from error
                 raise
-        # A plain function around an async one gives something to wait for; trio takes that for a mistake, unless boxed.
+        # A plain function around an async one returns a coroutine; trio rejects that as a mistake unless it is boxed.
         (result,) = await self._threads.run(partial(self._run_in_thread, args, keywords))
         return await result if inspect.isawaitable(result) else result
 
@@ -79,12 +79,12 @@ class Runner:
         except Exception:
             raise
         except BaseException as error:
-            # What ends the main thread (sys.exit) or a task of an event loop of its own would end the program here.
+            # SystemExit, or the cancellation of the function's own event loop, would end the program here.
             raise RuntimeError(f"the function ended with {tool_failure_text(error)}") from error
 
 
 def _misses_asyncio(error: Exception) -> bool:
-    """Return whether an exception comes of asyncio's functions in a task of trio's."""
+    """Return whether an exception comes from asyncio's functions in a trio task."""
     trio = sys.modules.get("trio")
     if trio is None or not trio.lowlevel.in_trio_task():
         return False

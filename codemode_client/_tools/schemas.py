@@ -1,7 +1,7 @@
-"""The types of Python as JSON: their schemas, and reading and writing those that msgspec does not know.
+"""Python types as JSON: their schemas, and hooks for types that msgspec does not know.
 
-Pydantic's types are Pydantic's own business: it reads, writes and describes them. It is never imported here: whoever
-has such a type has imported it.
+Pydantic itself decodes, encodes and describes its types. It is never imported here: code that has such a type has
+imported it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Raw
 
 Mode = Literal["validation", "serialization"]
-"""Which schema of a type is meant: what is accepted, or what is given. Only Pydantic's types know a difference."""
+"""The schema of accepted or of returned values. Only Pydantic's types distinguish them."""
 
 _REFERENCE = "#/$defs/{name}"
 _DATE_TIME = Annotated[datetime.datetime, msgspec.Meta(extra_json_schema={"format": "date-time"})]
@@ -27,19 +27,19 @@ _CONTAINERS = (list, dict, set, frozenset, tuple)
 
 
 class _Anything(dict[str, object]):
-    """The schema that allows everything, in a form that msgspec does not take for a missing one."""
+    """The schema that allows everything, truthy so that msgspec does not treat it as missing."""
 
     def __bool__(self) -> bool:
         return True
 
 
 def pydantic() -> ModuleType | None:
-    """Pydantic, if anybody has imported it."""
+    """Return Pydantic if it was imported."""
     return sys.modules.get("pydantic")
 
 
 def is_pydantic(hint: Any) -> bool:
-    """Whether a type, or one that stands in its arguments, is Pydantic's to read and write."""
+    """Return whether Pydantic must handle a type, because of it or one of its type arguments."""
     if pydantic() is None:
         return False
     if isinstance(hint, type) and (
@@ -56,7 +56,7 @@ def is_pydantic(hint: Any) -> bool:
 
 
 def adapter(hint: Any) -> Any:
-    """Pydantic's TypeAdapter for a type. Raises TypeError for one that Pydantic cannot handle either."""
+    """Return Pydantic's TypeAdapter for a type. Raises TypeError if Pydantic cannot handle it."""
     module = pydantic()
     assert module is not None, "only asked for types that are Pydantic's"
     try:
@@ -66,11 +66,11 @@ def adapter(hint: Any) -> Any:
 
 
 UNENCODABLE = (TypeError, ValueError, OverflowError, RecursionError)
-"""What `encode` raises for a value that has no JSON form."""
+"""The errors of `encode` for a value without a JSON form."""
 
 
 def decode_hook(type_: Any, value: object) -> object:
-    """Make an object of a type that msgspec does not know out of decoded JSON; for msgspec's `dec_hook`."""
+    """Convert decoded JSON to a type that msgspec does not know; for msgspec's `dec_hook`."""
     if type_ is object:
         return value
     if isinstance(type_, type) and issubclass(type_, PurePath):
@@ -83,9 +83,10 @@ def decode_hook(type_: Any, value: object) -> object:
 
 
 def json_schemas(hints: Sequence[Any], mode: Mode) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
-    """The JSON Schemas of types, and those that they refer to as ``#/$defs/NAME``, by name.
+    """Return the JSON Schemas of types, and by name those that they refer to as ``#/$defs/NAME``.
 
-    Raises TypeError for a type that has none.
+    Raises:
+        TypeError: A type has no schema.
     """
     native = [Any if is_pydantic(hint) else _dated(hint) for hint in hints]
     definitions: dict[str, dict[str, Any]] = {}
@@ -112,7 +113,7 @@ def json_schemas(hints: Sequence[Any], mode: Mode) -> tuple[list[dict[str, Any]]
 
 
 def has_hidden_pydantic(hint: Any) -> bool:
-    """Whether a field somewhere inside a type that is not Pydantic's has a type that is."""
+    """Return whether a type that is not Pydantic's has a field, at any depth, whose type is."""
     if pydantic() is None:
         return False
     found: list[bool] = []
@@ -135,7 +136,7 @@ def _components(
 
 
 def _hook(type_: Any) -> dict[str, Any]:
-    """The schemas of those types that msgspec does not know and `decode_hook` does."""
+    """Return the schema of a type that msgspec does not know and `decode_hook` does."""
     if type_ is object:
         return _Anything()
     if isinstance(type_, type) and issubclass(type_, PurePath):
@@ -156,7 +157,7 @@ def _pydantic_schema(type_adapter: Any, mode: Mode) -> dict[str, Any]:
 def _named(
     schema: dict[str, Any], name: str, definitions: dict[str, dict[str, Any]], taken: frozenset[str]
 ) -> dict[str, Any]:
-    """Keep a model's schema among the definitions, too, so that it is there once; returns the reference to it."""
+    """Move a model's schema to the definitions, so that it is there once; return a reference to it."""
     if "$ref" not in schema:
         inner = schema.pop("$defs", {})
         schema = {"$ref": _REFERENCE.format(name=name), "$defs": {**inner, name: schema}}
@@ -164,7 +165,7 @@ def _named(
 
 
 def _merged(schema: dict[str, Any], definitions: dict[str, dict[str, Any]], taken: frozenset[str]) -> dict[str, Any]:
-    """Move a schema's own `$defs` to `definitions`, under other names where one is another's already."""
+    """Move a schema's own `$defs` to `definitions`, renamed where a name is taken."""
     inner: dict[str, dict[str, Any]] = schema.pop("$defs", {})
     names: dict[str, str] = {}
     for name, body in inner.items():
@@ -189,7 +190,7 @@ def _rewritten(schema: Any, references: Mapping[str, str]) -> Any:
 
 
 def _dated(hint: Any) -> Any:
-    """The type with a format for each datetime, which msgspec gives only to those that must have a time zone."""
+    """Return the type with a format for each datetime; msgspec sets it only where a time zone is required."""
     if hint is datetime.datetime:
         return _DATE_TIME
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -225,4 +226,4 @@ def _adapter_of(type_: Any) -> Any:
 
 
 encode = msgspec.json.Encoder(enc_hook=_encode_hook).encode
-"""A value as JSON text. Raises one of `UNENCODABLE` when it has no such form."""
+"""Encode a value as JSON text. Raises one of `UNENCODABLE` if it has no JSON form."""

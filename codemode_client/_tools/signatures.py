@@ -1,4 +1,4 @@
-"""What a function says about itself: its parameters, what it returns, and its description."""
+"""Reads a function's parameters, return type and description."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from codemode_client._tools.docstrings import parse_docstring
 
 
 class Parameter(Struct, frozen=True):
-    """One parameter. `hint` is Any when there is no hint, `default` UNSET when the argument is required."""
+    """One parameter. `hint` is Any if there is none, `default` UNSET if the argument is required."""
 
     name: str
     hint: Any
@@ -25,14 +25,19 @@ class Parameter(Struct, frozen=True):
 
     @property
     def required(self) -> bool:
+        """Whether there is no default."""
         return self.default is UNSET
 
 
 class Signature(Struct, frozen=True):
-    """A function as a tool sees it.
+    """The parts of a function that a tool needs.
 
-    `rest` stands for ``**kwargs``, if the function has them. `returns` is UNSET without a hint. `calls_are_async`: a
-    call gives a coroutine.
+    Attributes:
+        description: The docstring, without the descriptions of parameters.
+        parameters: The parameters except ``**kwargs``.
+        rest: ``**kwargs``, if the function has it.
+        returns: The return type, UNSET without a hint.
+        calls_are_async: Whether a call returns a coroutine.
     """
 
     description: str
@@ -43,10 +48,11 @@ class Signature(Struct, frozen=True):
 
 
 def read_signature(function: Callable[..., object]) -> Signature:
-    """Read a function, a bound method, a partial, or an object that can be called.
+    """Read a function, a bound method, a partial or a callable object. Parameters bound by a partial are left out.
 
-    What a partial binds is no parameter any more, by keyword or not. Raises TypeError for what cannot be called with
-    arguments by name, NameError for type hints that cannot be resolved.
+    Raises:
+        TypeError: It cannot be called with arguments by name.
+        NameError: A type hint cannot be resolved.
     """
     target = _target(function)
     if inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target):
@@ -79,9 +85,8 @@ def read_signature(function: Callable[..., object]) -> Signature:
 
 
 def default_name(function: Callable[..., object]) -> str:
-    """The name that a function has by itself. Raises TypeError when it has none."""
-    while isinstance(function, functools.partial):
-        function = function.func
+    """Return a function's own name. Raises TypeError for a lambda, which has none."""
+    function = _unwrap(function)
     name: str = getattr(function, "__name__", type(function).__name__)
     if name == "<lambda>":
         raise TypeError("a lambda has no name: give it one with add(…, name=…)")
@@ -89,9 +94,8 @@ def default_name(function: Callable[..., object]) -> str:
 
 
 def _target(function: Callable[..., object]) -> Callable[..., object]:
-    """What carries the annotations and the code: the function inside a partial or a callable object."""
-    while isinstance(function, functools.partial):
-        function = function.func
+    """Return the function inside a partial or a callable object, which has the annotations."""
+    function = _unwrap(function)
     if inspect.isclass(function):
         raise TypeError("it is a class: add a function that makes one")
     if not callable(function):
@@ -99,9 +103,14 @@ def _target(function: Callable[..., object]) -> Callable[..., object]:
     return function if inspect.isroutine(function) else type(function).__call__
 
 
-def _docstring(function: Callable[..., object]) -> str | None:
+def _unwrap(function: Callable[..., object]) -> Callable[..., object]:
     while isinstance(function, functools.partial):
         function = function.func
+    return function
+
+
+def _docstring(function: Callable[..., object]) -> str | None:
+    function = _unwrap(function)
     if inspect.isroutine(function):
         return inspect.getdoc(function)
     return inspect.getdoc(type(function).__call__) or inspect.getdoc(type(function))
@@ -113,7 +122,7 @@ def _parameter(name: str, hint: Any, default: object | UnsetType, described: str
             if isinstance(item, msgspec.Meta) and item.description is not None:
                 described = item.description
     if default is None and not _allows_none(hint):
-        hint = typing.Optional[hint]  # noqa: UP045 - of whatever stands there
+        hint = typing.Optional[hint]  # noqa: UP045 - the hint may be any object
     return Parameter(name, hint, default, described)
 
 

@@ -1,4 +1,4 @@
-"""The tools of a session: Python functions and ready-made ones under their names, and the delegate that calls them."""
+"""The toolbox: tools under their names, and the delegate that calls them."""
 
 from __future__ import annotations
 
@@ -18,27 +18,39 @@ F = TypeVar("F", bound=Callable[..., object])
 
 
 class Tool(Protocol):
-    """Something that a script can call."""
+    """A tool that scripts can call."""
 
     @property
     def definition(self) -> ToolDefinition: ...
 
     async def call(self, argument: Raw) -> Raw:
-        """Answer a call: JSON in, JSON out.
+        """Answer a call. An exception rejects the promise in JavaScript.
 
-        `argument` is an object for a function, a string for a freeform tool, null for no arguments. An exception
-        rejects the promise in JavaScript; `ToolError` is the one whose text is all that the script is told.
+        Args:
+            argument: JSON: an object for a function, a string for a freeform tool, null for no arguments.
+
+        Returns:
+            The result as JSON.
+
+        Raises:
+            ToolError: The call failed; the script gets exactly this text.
         """
-        ...
 
 
 class Toolbox:
-    """The tools of a session, and the delegate that calls them for it. It works on any event loop, and on several.
+    """The tools of a session and the delegate that calls them, for any number of sessions and event loops.
 
-    `namespace` and `timeout` (seconds for each call, None for as long as it takes) hold for every function that is
-    added without its own. At most `threads` plain functions run at once on one event loop; the calls beyond wait.
+    Args:
+        functions: Functions to add.
+        namespace: The namespace of tools added without one.
+        timeout: Seconds for each call of a tool added without a timeout; None for no limit.
+        threads: The number of plain functions that may run at once on one event loop; further calls wait.
+        on_notify: Called with the text of each notification.
+        on_cell_closed: Called with the id of each cell that has ended.
 
-    `on_notify` is called with the text of each notification, `on_cell_closed` with the id of each cell that is over.
+    Raises:
+        TypeError: A function cannot be a tool.
+        ValueError: A name is taken, or a parameter is out of range.
     """
 
     def __init__(
@@ -99,23 +111,22 @@ class Toolbox:
         timeout: float | UnsetType | None = UNSET,
         freeform: bool = False,
     ) -> None:
-        """Add a function, or a tool that is there as JSON already.
+        """Add a function, or a tool with a JSON Schema.
 
         Args:
-            function: The function, whose type hints are its schema.
+            function: The function; its type hints become the schema.
             name: The tool's name; by default the function's own.
-            description: What it does; by default the function's docstring.
+            description: What the tool does; by default the function's docstring.
             input_schema: Instead of a function: the JSON Schema of the arguments, an object.
             output_schema: With `input_schema`: the JSON Schema of the result.
-            call: With `input_schema`: takes the arguments as a dict and gives what can be written as JSON; plain or
-                async.
-            namespace: Where the tool belongs; by default the toolbox's own.
-            timeout: Seconds for each call; by default the toolbox's own.
-            freeform: The function takes one str, and scripts call it with a string instead of an object.
+            call: With `input_schema`: a plain or async function of the arguments, a dict; its result becomes JSON.
+            namespace: The tool's namespace; by default the toolbox's.
+            timeout: Seconds for each call; by default the toolbox's.
+            freeform: The function takes one str; scripts pass a string instead of an object.
 
         Raises:
             TypeError: The function cannot be a tool, or the parameters do not belong together.
-            ValueError: The name is taken in JavaScript, or a value cannot be.
+            ValueError: The name is taken in JavaScript, or a value is out of range.
         """
         namespace = self._namespace if namespace is UNSET else namespace
         timeout = self._timeout if timeout is UNSET else timeout
@@ -145,7 +156,7 @@ class Toolbox:
         self.add_tool(tool)
 
     def add_tool(self, tool: Tool) -> None:
-        """Add a ready-made tool. Raises ValueError when its name, as JavaScript sees it, is taken."""
+        """Add a ready-made tool. Raises ValueError if its name is taken in JavaScript."""
         definition = tool.definition
         identifier = normalize_tool_name(definition.name)
         if (taken := self._identifiers.get(identifier)) is not None:
@@ -161,10 +172,7 @@ class Toolbox:
         self._tools[definition.tool_name] = tool
 
     def remove_tool(self, name: ToolName) -> None:
-        """Take a tool out again. A cell that runs already can still call it, and is told that it is gone.
-
-        Raises KeyError when there is none of that name.
-        """
+        """Remove a tool; calls to it from running cells fail. Raises KeyError if there is none of that name."""
         tool = self._tools.pop(name)
         del self._identifiers[normalize_tool_name(tool.definition.name)]
 
@@ -184,7 +192,7 @@ class Toolbox:
     ) -> Callable[[F], F]: ...
 
     def tool(self, function: Callable[..., object] | None = None, /, **options: Any) -> Any:
-        """Add a function; a decorator, with or without the options of `add`. The function stays what it was."""
+        """Add a function and return it unchanged; a decorator, with or without the options of `add`."""
         if function is None:
             return lambda decorated: self.tool(decorated, **options)
         if not callable(function):
@@ -194,19 +202,22 @@ class Toolbox:
 
     @property
     def definitions(self) -> list[ToolDefinition]:
-        """What to give to a cell as its `enabled_tools`."""
+        """The tools' definitions, for a cell's `enabled_tools`."""
         return [tool.definition for tool in self._tools.values()]
 
     async def invoke_tool(self, invocation: ToolInvocation) -> Raw:
+        """Call a tool, as the session's delegate."""
         tool = self._tools.get(invocation.tool_name)
         if tool is None:
             raise ToolError(f"there is no tool named {invocation.tool_name.qualified}")
         return await tool.call(invocation.input)
 
     async def notify(self, call_id: str, cell_id: str, text: str) -> None:
+        """Call `on_notify`, as the session's delegate."""
         if self.on_notify is not None:
             self.on_notify(text)
 
     def cell_closed(self, cell_id: str) -> None:
+        """Call `on_cell_closed`, as the session's delegate."""
         if self.on_cell_closed is not None:
             self.on_cell_closed(cell_id)

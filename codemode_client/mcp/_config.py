@@ -1,13 +1,12 @@
-"""The `mcpServers` JSON that MCP clients are configured with: which servers there are, and how each is reached.
+"""The `mcpServers` JSON that configures MCP clients: the servers and how to reach them.
 
 ```json
 {"mcpServers": {"files": {"command": "files-server", "args": ["/srv"], "env": {"TOKEN": "${TOKEN}"}},
                 "docs": {"type": "http", "url": "https://docs.example/mcp", "headers": {"X-Team": "blue"}}}}
 ```
 
-`${NAME}` and `${env:NAME}` stand for an environment variable, `${NAME:-TEXT}` for TEXT when it is unset or empty. They
-are expanded in `command`, `args`, `env`, `cwd`, `url` and `headers`. Fields that are not known here are ignored, with a
-line in the log.
+`${NAME}` and `${env:NAME}` stand for an environment variable, `${NAME:-TEXT}` for TEXT if it is unset or empty. They
+are expanded in `command`, `args`, `env`, `cwd`, `url` and `headers`. Unknown fields are ignored and logged.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ _TRANSPORTS: dict[str, Literal["stdio", "http", "sse"]] = {
 
 
 class ConfigError(CodeModeError):
-    """The configuration cannot be used. `source` is the file it came from, `path` the field that is wrong."""
+    """The configuration is invalid. `source` is its file, `path` the wrong field."""
 
     def __init__(self, source: str, path: str, problem: str) -> None:
         super().__init__(f"{source}: {path}: {problem}" if path else f"{source}: {problem}")
@@ -52,10 +51,13 @@ class ConfigError(CodeModeError):
 
 
 class StdioServer(Struct, frozen=True):
-    """A server that is started as a process, and spoken to on its standard input and output.
+    """A server that runs as a process, with messages on its standard input and output.
 
-    `env` comes on top of the few variables that a server gets anyway (HOME, LOGNAME, PATH, SHELL, TERM, USER). None
-    for `cwd` is the caller's own directory.
+    Attributes:
+        command: The program.
+        args: Its arguments.
+        env: Variables in addition to HOME, LOGNAME, PATH, SHELL, TERM and USER, which every server gets.
+        cwd: Its working directory; None for the caller's own.
     """
 
     command: str
@@ -65,12 +67,12 @@ class StdioServer(Struct, frozen=True):
 
     @property
     def described(self) -> str:
-        """The command as a user knows it, without the environment, which may hold secrets."""
+        """The command without the environment, which may hold secrets."""
         return " ".join([self.command, *self.args])
 
 
 class HttpServer(Struct, frozen=True):
-    """A server that is reached by streamable HTTP, or by its predecessor HTTP+SSE."""
+    """A server that is reached by streamable HTTP, or by its predecessor HTTP+SSE (`transport="sse"`)."""
 
     url: str
     headers: dict[str, str] = {}
@@ -78,7 +80,7 @@ class HttpServer(Struct, frozen=True):
 
     @property
     def described(self) -> str:
-        """The URL without what may be secret in it."""
+        """The URL without its query, which may hold secrets."""
         return self.url.partition("?")[0]
 
 
@@ -86,13 +88,13 @@ Server = StdioServer | HttpServer
 
 
 class Config(Struct, frozen=True):
-    """The servers to use, by name, in the order of the file. Disabled ones are not among them."""
+    """The enabled servers by name, in the order of the file."""
 
     servers: dict[str, Server]
 
 
 class _Entry(Struct, rename={"transport_": "transport", "type_": "type"}):
-    """One server as it is written."""
+    """One server in the JSON."""
 
     command: str | None = None
     args: list[str] | None = None
@@ -111,9 +113,14 @@ _KNOWN = frozenset(_Entry.__struct_encode_fields__)
 def load_config(
     source: str | os.PathLike[str] | Mapping[str, object], *, environ: Mapping[str, str] = os.environ
 ) -> Config:
-    """Read a configuration from a JSON file, or from what such a file holds.
+    """Read a configuration from a JSON file.
 
-    Raises `ConfigError` with the path of the field that is wrong, also for a file that cannot be read.
+    Args:
+        source: The file, or its decoded content.
+        environ: The environment variables to expand.
+
+    Raises:
+        ConfigError: The file cannot be read, or a field is wrong.
     """
     if isinstance(source, Mapping):
         name = "the configuration"
@@ -141,7 +148,7 @@ def load_config(
 
 
 class _Reader:
-    """Decodes one configuration, with errors that say where."""
+    """The decoder of one configuration, whose errors name the place."""
 
     def __init__(self, source: str, environ: Mapping[str, str]) -> None:
         self._source = source
@@ -153,20 +160,18 @@ class _Reader:
         except msgspec.ValidationError as error:
             message = str(error)
             where = _AT.search(message)
-            raise ConfigError(
-                self._source, path + (where[1] if where else ""), _AT.sub("", message).replace("`", "").lower()
-            ) from error
+            problem = _AT.sub("", message).replace("`", "").lower()
+            raise ConfigError(self._source, path + (where[1] if where else ""), problem) from error
         except msgspec.DecodeError as error:
             raise ConfigError(self._source, path, f"is not JSON: {error}") from error
 
     def ignored(self, path: str, fields: set[str]) -> None:
         if fields:
-            logger.info(
-                "%s: ignored %s", self._source, ", ".join(sorted(f"{path}.{one}".lstrip(".") for one in fields))
-            )
+            names = ", ".join(sorted(f"{path}.{one}".lstrip(".") for one in fields))
+            logger.info("%s: ignored %s", self._source, names)
 
     def server(self, path: str, text: Raw) -> Server | None:
-        """One entry; None for one that is disabled."""
+        """Decode one entry; return None if it is disabled."""
         entry = self.decode(text, _Entry, path)
         self.ignored(path, set(self.decode(text, dict[str, Raw], path)) - _KNOWN)
         if entry.disabled:
@@ -211,7 +216,7 @@ class _Reader:
         return expanded
 
     def _text(self, path: str, value: str) -> str:
-        """A value with its variables expanded."""
+        """Expand the variables in a value."""
 
         def expand(match: re.Match[str]) -> str:
             reference = _REFERENCE.fullmatch(match[1])

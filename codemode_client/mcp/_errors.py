@@ -1,4 +1,4 @@
-"""What goes wrong with a server as a whole. (What goes wrong with one call is a `ToolError` for the script.)"""
+"""The error of a server as a whole; a failed call is a `ToolError` for the script."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from codemode_protocol.errors import CodeModeError
 class McpServerError(CodeModeError):
     """An MCP server could not be started or reached, or was lost.
 
-    `server` is its name in the configuration, `described` its command or its URL, `stderr` the last lines that it
-    wrote to standard error (a process alone has these).
+    Attributes:
+        server: Its name in the configuration.
+        described: Its command or URL.
+        problem: What went wrong.
+        stderr: The last lines on its standard error, if it is a process.
     """
 
     def __init__(self, server: str, described: str, problem: str, *, stderr: str = "") -> None:

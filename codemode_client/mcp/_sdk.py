@@ -1,7 +1,7 @@
-"""Says which extra is missing, before anything else of this package fails for the want of it."""
+"""Raises an ImportError that names the missing extra, before other imports of this package fail."""
 
 try:
-    from mcp import Client  # noqa: F401 - the name that tells version 2 of the SDK from version 1
+    from mcp import Client  # noqa: F401 - a name that version 1 of the SDK does not have
 except ImportError as error:
     raise ImportError(
         "codemode_client.mcp needs version 2 or newer of the MCP SDK: pip install 'codemode-host[mcp]'"

@@ -1,4 +1,4 @@
-"""MCP messages as lines of JSON: how they are spoken over pipes, by this package's client and by its server."""
+"""MCP messages as lines of JSON over pipes, for this package's client and its server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from codemode_protocol.framing import MAX_PAYLOAD_BYTES
 logger = logging.getLogger("codemode_client.mcp")
 
 MAX_MESSAGE_BYTES = MAX_PAYLOAD_BYTES
-"""A longer line ends the connection: nothing larger could be handed to a script either."""
+"""A longer line ends the connection: a script could not receive it either."""
 
 _SHOWN = 200
 
@@ -27,14 +27,14 @@ _ESCAPE = re.compile(
 
 try:
     RELEASE = version("codemode-host")
-except PackageNotFoundError:  # run from a source tree that is not installed
+except PackageNotFoundError:  # the source tree is not installed
     RELEASE = ""
 
 Incoming = MemoryObjectSendStream[SessionMessage | Exception]
 Outgoing = MemoryObjectReceiveStream[SessionMessage]
 
 TransportStreams = tuple[MemoryObjectReceiveStream[SessionMessage | Exception], MemoryObjectSendStream[SessionMessage]]
-"""A connection as the SDK takes it: where messages come from, and where they go."""
+"""A connection for the SDK: the streams of received and of sent messages."""
 
 
 class MessageTooLongError(Exception):
@@ -45,7 +45,7 @@ class MessageTooLongError(Exception):
 
 
 class Lines:
-    """Cuts bytes into lines. A line's bytes are joined once, however many pieces it comes in."""
+    """Splits bytes into lines in linear time."""
 
     def __init__(self, limit: int = MAX_MESSAGE_BYTES) -> None:
         self._limit = limit
@@ -53,7 +53,7 @@ class Lines:
         self._size = 0
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The lines that `data` completes, without their ends. Raises `MessageTooLongError`."""
+        """Return the lines that `data` completes, without line ends. Raises `MessageTooLongError`."""
         first, *rest = data.split(b"\n")
         self._pieces.append(first)
         self._size += len(first)
@@ -68,10 +68,10 @@ class Lines:
 
 
 async def read_messages(peer: str, data: AsyncIterable[bytes], messages: Incoming) -> None:
-    """Hand on what a peer says until it says no more, then close `messages`.
+    """Pass on a peer's messages until it closes its output, then close `messages`.
 
-    What comes when nobody listens any more is read and dropped, so that a peer that is about to end can finish
-    writing. A line that is no message is logged and skipped: there are servers that log to their standard output.
+    Once `messages` has no receiver, input is read and dropped, so that an ending peer can finish writing. Lines that
+    are no messages are logged and skipped, because some servers log to their standard output.
     """
     lines = Lines()
     listening = True
@@ -95,18 +95,18 @@ async def read_messages(peer: str, data: AsyncIterable[bytes], messages: Incomin
 
 
 def _message(line: bytes) -> JSONRPCMessage:
-    """The message of a line. What is no Unicode in its strings becomes U+FFFD. Raises ValueError when there is none."""
+    """Decode the message of a line, with U+FFFD for invalid Unicode. Raises ValueError if it is no message."""
     try:
         return jsonrpc_message_adapter.validate_json(line, by_name=False)
     except ValueError:
-        # JavaScript cuts strings within a character, and writes the half as an escape that other parsers refuse. Its
-        # call would wait for ever.
+        # JavaScript can split a string within a surrogate pair and write the half as an escape that other parsers
+        # refuse. Without this the call would wait forever.
         text = _ESCAPE.sub(lambda escape: b"\\ufffd" if escape["lone"] else escape[0], line).decode("utf-8", "replace")
         return jsonrpc_message_adapter.validate_json(text, by_name=False)
 
 
 async def write_messages(messages: Outgoing, write: Callable[[bytes], Awaitable[None]]) -> None:
-    """Say what is sent, until nothing more comes. A peer that is gone is noticed by whoever reads from it."""
+    """Write messages until the stream ends. The reading task notices a peer that is gone."""
     async with messages:
         async for message in messages:
             text = message.message.model_dump_json(by_alias=True, exclude_unset=True)

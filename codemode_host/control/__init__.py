@@ -1,1 +1,1 @@
-"""The control socket: what a running host is asked from outside."""
+"""The control socket, through which other programs list and end a running host's cells."""

@@ -1,7 +1,6 @@
-"""What a host answers to those who ask from outside (`control`): what there is, and the end of cells.
+"""Answers the requests on the control socket: listing cells and ending them.
 
-Imported at the first request. Looking changes nothing, and a cell that is ended is ended for its client by nothing but
-the messages that any end has.
+Imported at the first request. Listing changes nothing. The client of an ended cell receives the usual messages.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ logger = logging.getLogger("codemode_host")
 
 
 class ReportedHost(Protocol):
-    """A host, as the control socket sees it."""
+    """The part of a host that the control socket uses."""
 
     limits: Limits
     cells: int
@@ -52,29 +51,27 @@ class ReportedHost(Protocol):
 
     @property
     def sessions(self) -> Mapping[str, CellSession]:
-        """The open ones."""
-        ...
+        """The open sessions."""
 
     def flush(self) -> None:
-        """Write what was said to the client: that is all for now."""
-        ...
+        """Write the queued messages."""
 
 
 END_SECONDS = 1.0
-"""How long a killed cell's process may take to go before the answer is that it is still going."""
+"""How long to wait for a killed cell's process to end before answering."""
 
 MAX_CELLS = 5_000
-"""So many cells are in an answer."""
+"""The most cells in an answer."""
 
 MAX_CALLS, MAX_TOOLS = 1_000, 20
-"""Of a cell's pending calls so many are looked at, and so many tools are named."""
+"""The most pending calls of a cell that are examined, and the most tools that are named."""
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICK_MS = 1000 / os.sysconf("SC_CLK_TCK")
 
 
 async def answer(host: ReportedHost, request: bytes, peer: str) -> bytes:
-    """The line that answers a request; `peer` is who asks, for the log. Raises what the host's own requests raise."""
+    """Return the line that answers a request; `peer` is its sender, for the log. Raises HostStopped."""
     return encode(await _answer(host, request, peer)) + b"\n"
 
 
@@ -127,7 +124,7 @@ async def _report(host: ReportedHost) -> HostReport:
         for cell in list(session.cells.values()):
             if len(reports) < MAX_CELLS and cell.state is not CellState.CLOSED:
                 reports.append(_report_cell(cell, session.id, host.pool.zygote.pid))
-                await trio.lowlevel.checkpoint()  # nobody waits longer than for one of them
+                await trio.lowlevel.checkpoint()  # other tasks wait for at most one report
     return HostReport(
         version=VERSION,
         pid=os.getpid(),
@@ -201,7 +198,7 @@ def _pending_calls(cell: Cell) -> list[PendingCalls]:
 
 
 class _Process:
-    """What the kernel says of a cell's process."""
+    """The kernel's information about a cell's process."""
 
     def __init__(self, fields: list[bytes], resident_pages: int, shared_pages: int, system_call: int | None) -> None:
         self.sleeping = fields[0] == b"S"
@@ -212,7 +209,7 @@ class _Process:
 
     @classmethod
     def read(cls, pid: int, parent: int) -> _Process | None:
-        """None when it is gone, or when the number has passed to a process of somebody else."""
+        """Read a process; return None if it is gone or its id belongs to another process."""
         try:
             fields = stat_fields(_read(f"/proc/{pid}/stat"))
             _, resident, shared, *_ = map(int, _read(f"/proc/{pid}/statm").split())
@@ -222,21 +219,21 @@ class _Process:
             return None
         try:
             number, *_ = _read(f"/proc/{pid}/syscall").split()
-        except (OSError, ValueError):  # not for us to see, or not on this system
+        except (OSError, ValueError):  # not permitted, or not on this system
             return cls(fields, resident, shared, None)
         return cls(fields, resident, shared, int(number) if number.isdigit() else -1)  # "running"
 
     def waits(self, calls: bool) -> list[WaitName]:
-        """What the script waits for; nothing at all while it runs. A cell's process sleeps in three places alone."""
+        """Return what the script waits for; nothing while it runs. A cell's process sleeps in three system calls."""
         if not self.sleeping:
             return []
         called: list[WaitName] = ["calls"] if calls else []
         match self.system_call:
-            case 0:  # read, as the system calls of x86-64 are numbered: for answers
+            case 0:  # x86-64's read: for answers
                 return called or ["nothing"]
             case 7:  # poll: for answers or the next timer
                 return [*called, "timer"]
-            case 1:  # write: for the host, which has much to do, or waits for its client to read
+            case 1:  # write: for the host, which is busy or waits for its client to read
                 return ["host"]
             case None:
                 return called or ["unknown"]

@@ -1,9 +1,9 @@
-"""The control socket: where `codemode ps` and `codemode kill` reach a running host.
+"""The control socket, through which `codemode ps` and `codemode kill` reach a running host.
 
-A unix socket in a folder that is its user's alone, for that user and root. It is a convenience: a host that cannot have
-one says so and goes on. Nothing here runs before the engine is ready, and nothing wakes the host up but a request.
+A Unix socket for its user and root, in a folder that only this user can enter. It is optional: a host that cannot make
+one logs that and continues. Nothing here runs before the engine is ready, and only a request wakes the host up.
 
-The zygote is older than the socket and is a program of its own, so neither it nor a cell's process has inherited it.
+The zygote is started before the socket exists, so neither it nor a cell's process inherits it.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger("codemode_host")
 
 CONNECTIONS = 8
-"""So many requests are served at a time."""
+"""The number of requests that are served at a time."""
 
 WAITING = 64
-"""So many more wait for their turn."""
+"""The backlog of the socket."""
 
 REQUEST_SECONDS = 2.0
-"""How long a peer may take to say what it wants."""
+"""How long a peer may take to send its request."""
 
 ANSWER_SECONDS = 5.0
 """How long a peer may take to read its answer."""
 
 ACCEPT_PAUSE_SECONDS = 1.0
-"""After a connection could not be accepted: no descriptor is left, and that changes by itself or never."""
+"""The pause after a connection could not be accepted because no descriptor was left."""
 
 REQUEST_BYTES = 8192
 """The longest request, its newline included."""
@@ -46,12 +46,12 @@ REQUEST_BYTES = 8192
 _PEER = struct.Struct("3i")  # process, user, group
 
 
-class ControlError(Exception):
-    """There can be no control socket, or not there; the message says why."""
+class ControlSocketError(Exception):
+    """The control socket cannot be made in a folder; the message says why."""
 
 
 class ControlSocket:
-    """The control socket of one host. `directory` is where it is to be; None: where the environment says."""
+    """The control socket of one host. `directory` is its folder; None for the folder that the environment names."""
 
     def __init__(self, host: ReportedHost, directory: str | None) -> None:
         self._host = host
@@ -59,10 +59,10 @@ class ControlSocket:
         self._path: str | None = None
 
     async def serve(self) -> None:
-        """Answer whoever asks, until cancelled. Returns at once, with a line in the log, where no socket can be had."""
+        """Answer requests until cancelled. Log why and return if the socket cannot be made."""
         try:
             listener = self._listen()
-        except ControlError as error:
+        except ControlSocketError as error:
             level = logging.INFO if self._directory is None else logging.WARNING
             logger.log(level, "no control socket, so `codemode ps` will not find this host: %s", error)
             return
@@ -73,7 +73,7 @@ class ControlSocket:
             listener.close()
 
     def remove(self) -> None:
-        """Take the socket's file away. For the end of the host; raises nothing, and may be called at any time."""
+        """Remove the socket's file at the end of the host. Raises nothing; may be called at any time."""
         if self._path is not None:
             with contextlib.suppress(OSError):
                 os.unlink(self._path)
@@ -88,9 +88,9 @@ class ControlSocket:
         for directory in socket_directories(os.environ, os.geteuid()):
             try:
                 return self._listen_in(directory)
-            except ControlError as error:
+            except ControlSocketError as error:
                 complaints.append(str(error))
-        raise ControlError("; ".join(complaints))
+        raise ControlSocketError("; ".join(complaints))
 
     def _listen_in(self, directory: str) -> trio.socket.SocketType:
         listener = socket.socket(socket.AF_UNIX)
@@ -99,8 +99,8 @@ class ControlSocket:
             try:
                 with open("/proc/self/stat", "rb", 0) as file:
                     name = socket_name(os.getpid(), start_time(file.read()))
-                # By way of the descriptor: the path always fits, and the folder is the one that was looked at. It has
-                # its name only when somebody listens: one that is there and refuses is one that was left behind.
+                # Through the descriptor: the path always fits, and the folder is the one that was checked. The socket
+                # gets its name once it listens, so that one that refuses connections is known to be stale.
                 listener.bind(f"/proc/self/fd/{folder}/.{name}")
                 listener.listen(WAITING)
                 os.rename(f".{name}", name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -110,8 +110,8 @@ class ControlSocket:
             listener.setblocking(False)
         except OSError as error:
             listener.close()
-            raise ControlError(f"{directory}: {error.strerror}") from error
-        except ControlError:
+            raise ControlSocketError(f"{directory}: {error.strerror}") from error
+        except ControlSocketError:
             listener.close()
             raise
         return trio.socket.from_stdlib_socket(listener)
@@ -153,9 +153,11 @@ class ControlSocket:
 
 
 def open_private_directory(directory: str) -> int:
-    """A descriptor of a folder that nobody but its owner, this user, can enter; it is made if there is none.
+    """Open a folder that only this user can enter, and create it if it does not exist.
 
-    Raises OSError, and ControlError for a folder that is somebody else's or open to others.
+    Raises:
+        OSError: The folder cannot be created or opened.
+        ControlSocketError: The folder belongs to another user or is open to others.
     """
     with contextlib.suppress(FileExistsError):
         os.mkdir(directory, 0o700)
@@ -163,9 +165,9 @@ def open_private_directory(directory: str) -> int:
     try:
         status = os.fstat(descriptor)
         if status.st_uid != os.geteuid():
-            raise ControlError(f"{directory} belongs to user {status.st_uid}, not to user {os.geteuid()}")
+            raise ControlSocketError(f"{directory} belongs to user {status.st_uid}, not to user {os.geteuid()}")
         if stat.S_IMODE(status.st_mode) & 0o077:
-            raise ControlError(f"{directory} is open to others: chmod 700 it")
+            raise ControlSocketError(f"{directory} is open to others: chmod 700 it")
     except BaseException:
         os.close(descriptor)
         raise
@@ -173,7 +175,7 @@ def open_private_directory(directory: str) -> int:
 
 
 async def _receive_line(connection: trio.socket.SocketType) -> bytes:
-    """A line, or as much as there is of it at the end of input or of the room for it."""
+    """Receive a line, or an incomplete one at the end of input or of the room for it."""
     line = b""
     while len(line) < REQUEST_BYTES and not line.endswith(b"\n"):
         data = await connection.recv(REQUEST_BYTES - len(line))

@@ -1,12 +1,12 @@
-"""What the host, the zygote and a cell's process say to each other.
+"""The formats of the channels between the host, the zygote and a cell's process.
 
 Imported by all three, so it imports next to nothing. Two channels:
 
 - the *control socket* between host and zygote: one fixed-size record per packet (`SOCK_SEQPACKET`), with the three
   descriptors of a new runtime attached to `FORK`;
 - the *link* between host and cell: a pipe each way with a stream of `HEADER` + payload frames, and one mebibyte of
-  *output memory* that both map. Text and images go through the memory, so that what a cell wrote is still there when it
-  is killed in the middle of a loop; every frame that a cell sends says how far the memory was written at that time.
+  *output memory* that both map. Text and images go through the memory, so that a cell's output survives when it is
+  killed in a loop; every frame from a cell says how far the memory was written at that time.
 """
 
 from __future__ import annotations
@@ -20,17 +20,14 @@ MIB = 1024 * 1024
 # ------------------------------------------------------------------------------------------------------ control socket
 
 CONTROL = Struct("<Bqqqqq")
-"""Kind, serial number of the runtime, and four values whose meaning goes with the kind."""
+"""Kind, serial number of the runtime, and four values whose meaning depends on the kind."""
 
 FORK = 1  # host → zygote: fork a runtime; [its end to read, its end to write, output memory] attached
 FORK_DESCRIPTORS = Struct("@iii")
 KILL = 2  # host → zygote: SIGKILL that runtime
 READY = 3  # zygote → host: (flags of `READY_*`, pid of the zygote)
-FORKED = 4  # zygote → host: (pid, bytes that are filled in it from the start, 0 if that is not known)
-EXITED = (
-    5  # zygote → host: (wait status, peak resident bytes, processor time in µs, 1 if the host had asked to kill it)
-)
-
+FORKED = 4  # zygote → host: (pid, private bytes that it has filled at the start, 0 if unknown)
+EXITED = 5  # zygote → host: (wait status, peak resident bytes, processor time in µs, 1 if the host asked to kill it)
 FORK_FAILED = 6  # zygote → host: (errno)
 
 READY_SINGLE_THREADED = 1
@@ -39,11 +36,11 @@ READY_NATIVE_JOBS = 2
 # ------------------------------------------------------------------------------------------------ statuses of a runtime
 
 EXIT_BROKEN = 70
-"""A runtime found itself broken: an engine panic."""
+"""A runtime has detected an internal error: an engine panic."""
 EXIT_OUT_OF_MEMORY = 71
-"""A runtime could not get the memory to go on: its cell's limit."""
+"""A runtime ran out of memory: its cell's limit."""
 EXIT_REFUSED = 78
-"""The zygote cannot have here what it promises; standard error says what."""
+"""The zygote cannot provide what it promises on this machine; standard error says what."""
 
 # ---------------------------------------------------------------------------------------------------------------- link
 
@@ -86,10 +83,10 @@ START_LENGTHS = Struct("<III")
 
 OUTPUT_BYTES = 1024 * 1024
 OUTPUT_START = 8
-"""Offset of the first record; before it are END (u32, little-endian), `STARTED`, and three bytes that are unused."""
+"""Offset of the first record; before it are END (u32, little-endian), `STARTED`, and three unused bytes."""
 
 STARTED = 4
-"""Offset of a byte that is 1 once the script runs: what a runtime has written before is its own rehearsal."""
+"""Offset of a byte that is 1 once the script runs; output before that is from the rehearsal."""
 
 RECORD_LENGTH_MASK = 0x0FFF_FFFF
 RECORD_KIND_SHIFT = 28
@@ -97,7 +94,7 @@ RECORD_KIND_MASK = 0x7
 RECORD_MORE = 0x8000_0000
 
 NO_PIECE_BELOW = 4096
-"""An item that does not fit is not begun in less room than this: the memory is emptied first."""
+"""An item that does not fit is only split if this much room is left; else the memory is flushed first."""
 
 MAX_RECORDS = 8192
 """So many records are written before the memory is emptied, however short they are."""
@@ -106,7 +103,7 @@ TEXT_LATIN1, TEXT_UTF16, IMAGE_LATIN1, IMAGE_UTF16, AUDIO_LATIN1, AUDIO_UTF16 = 
 
 
 def filled_bytes(pid: int | str) -> int:
-    """How much memory a process has filled that is its own, in bytes; 0 when it is gone."""
+    """Return the private memory that a process has filled, in bytes; 0 if it is gone."""
     try:
         with open(f"/proc/{pid}/statm", "rb", 0) as file:
             _, resident, shared, *_ = file.read().split()

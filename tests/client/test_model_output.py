@@ -16,7 +16,7 @@ from codemode_client._model.definitions import (
     wait_definition,
 )
 from codemode_client._model.output import MAX_ERROR_TOKENS, ModelOutput, present, refuse, truncate
-from codemode_client._model.source_positions import excerpt, locate
+from codemode_client._model.source_positions import locate, quote_line
 from codemode_protocol.source import parse_source
 from codemode_protocol.values import ContentItem, ImageDetail, InputAudio, InputImage, InputText
 
@@ -147,14 +147,14 @@ def test_errors_count_the_lines_of_the_pragma() -> None:
     source = parse_source('// @exec: {"yield_time_ms": 1}\n\tlet a;\n\tnull.x')
     error = "TypeError: null\n    at f (exec_main.mjs:2:2)\n    at exec_main.mjs:9:1"
     assert locate(error, source, "exec") == "TypeError: null\n    at f (exec:3:2)\n    at exec:10:1"
-    assert excerpt(error, source) == "    3 |  null.x\n      |  ^"
-    assert excerpt("x at exec_main.mjs:9:1", source) is None
-    assert excerpt("no place", source) is None
+    assert quote_line(error, source) == "    3 |  null.x\n      |  ^"
+    assert quote_line("x at exec_main.mjs:9:1", source) is None
+    assert quote_line("no place", source) is None
 
 
 def test_of_a_very_long_line_only_the_place_is_shown() -> None:
     source = parse_source("😀" * 500 + "X" + "b" * 500)
-    shown = excerpt("at exec_main.mjs:1:1001", source)
+    shown = quote_line("at exec_main.mjs:1:1001", source)
     assert shown is not None
     line, mark = shown.split("\n")
     assert len(line) < 140

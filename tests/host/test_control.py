@@ -27,7 +27,7 @@ from codemode_client.hosts import (
     find_hosts,
     report,
 )
-from codemode_host.control.socket import ControlError, open_private_directory
+from codemode_host.control.socket import ControlSocketError, open_private_directory
 from codemode_protocol.control import CellReport, ListCells, encode
 from codemode_protocol.control_sockets import socket_name, start_time
 from codemode_protocol.messages import (
@@ -358,7 +358,7 @@ def test_a_folder_that_is_not_private_is_not_used(folder: str, tmp_path: Path, h
         os.chown(folder, 65534, 65534)
     else:
         folder += "/below"
-    with pytest.raises((OSError, ControlError)):
+    with pytest.raises((OSError, ControlSocketError)):
         open_private_directory(folder)
     # One that is private, though somebody else's, root may look into.
     assert len(find_hosts(folder)[1]) == (how in ("link", "file"))

@@ -1,13 +1,14 @@
-"""Options that several commands have."""
+"""Options of several commands."""
 
 from __future__ import annotations
 
 import argparse
 
-_MOST_MILLISECONDS = 2**53 - 1  # as in a script's first line
+_MAX_MILLISECONDS = 2**53 - 1  # as in a script's pragma
 
 
 def add_tools(parser: argparse.ArgumentParser) -> None:
+    """Add `--tools`."""
     parser.add_argument(
         "--tools",
         metavar="MODULE:OBJECT",
@@ -17,6 +18,7 @@ def add_tools(parser: argparse.ArgumentParser) -> None:
 
 
 def add_servers(parser: argparse.ArgumentParser) -> None:
+    """Add `--mcp`."""
     parser.add_argument(
         "--mcp",
         metavar="FILE",
@@ -25,6 +27,7 @@ def add_servers(parser: argparse.ArgumentParser) -> None:
 
 
 def add_host(parser: argparse.ArgumentParser) -> None:
+    """Add `--host`, whose value is a list or None."""
     parser.add_argument(
         "--host",
         type=command,
@@ -34,26 +37,27 @@ def add_host(parser: argparse.ArgumentParser) -> None:
 
 
 def add_json(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add `--json` with this help."""
     parser.add_argument("--json", action="store_true", help=what)
 
 
-def command(text: str) -> str:
-    """A program and its arguments, for `shlex.split`."""
+def command(text: str) -> list[str]:
+    """Parse a program and its arguments, separated as in a shell."""
     import shlex
 
     try:
-        if shlex.split(text):
-            return text
+        if words := shlex.split(text):
+            return words
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} cannot be split into words: {error}") from error
     raise argparse.ArgumentTypeError("names no program")
 
 
 def milliseconds(text: str) -> int:
-    """A whole number of milliseconds, zero or more."""
+    """Parse a whole number of milliseconds, zero or more."""
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError("must not be negative")
-    if value > _MOST_MILLISECONDS:
-        raise argparse.ArgumentTypeError(f"must not be more than {_MOST_MILLISECONDS}")
+    if value > _MAX_MILLISECONDS:
+        raise argparse.ArgumentTypeError(f"must not be more than {_MAX_MILLISECONDS}")
     return value

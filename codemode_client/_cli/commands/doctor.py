@@ -25,23 +25,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print what is found, as it is found; returns the exit status."""
+    """Print each finding as soon as it is known, and return the exit status."""
     import dataclasses
     import json
-    import shlex
     import sys
     from itertools import chain
 
     from codemode_client._cli.console.diagnosis import Finding, look
 
     def try_host() -> Iterator[Finding]:
-        # What is missing may be what this needs to be imported.
+        # A missing package may make this import fail.
         try:
             from codemode_client._cli.console.trial import try_host
         except ImportError as error:
             yield Finding("cells", "fail", f"the client cannot be imported: {error}", "install what is said to fail")
         else:
-            yield from try_host(shlex.split(options.host) if options.host else [sys.executable, "-m", "codemode_host"])
+            yield from try_host(options.host or [sys.executable, "-m", "codemode_host"])
 
     findings = []
     for finding in chain(look(), try_host()):

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 SUMMARY = "end cells of running hosts"
 DESCRIPTION = (
     "End cells by the handles that `codemode ps` shows, all cells of a session, or a whole host; asks nothing, and "
-    "says what was ended. Whoever waits for a cell, now or next, gets what it wrote and is told that it was "
-    "terminated; one that was over and not collected loses its result. A host is sent SIGTERM, and two seconds later "
-    "SIGKILL: its client finds it lost. The exit status is 0 when all of it was ended, 1 when something was not there, "
+    "says what was ended. The present or next wait for a cell returns its output and that it was terminated; a "
+    "finished cell whose result was not taken loses it. A host is sent SIGTERM, and two seconds later SIGKILL: its "
+    "client finds it lost. The exit status is 0 when all of it was ended, 1 when something was not there, "
     "2 when the command line cannot be used, 3 when a host does not answer or does not end."
 )
 EXAMPLE = "codemode kill 4711:session-1:3"
@@ -33,7 +33,7 @@ _WORDS = {
 
 
 class Target(NamedTuple):
-    """What is to be ended: a cell, all of a session if it names none, or the host if it names no session either."""
+    """The target of a kill: a cell, all cells of a session without `cell_id`, or a host without `session_id`."""
 
     host_pid: int
     session_id: str | None
@@ -41,7 +41,7 @@ class Target(NamedTuple):
 
 
 class End(NamedTuple):
-    """What became of it: a word of `_WORDS`, `not found` or `failed`, and then why."""
+    """The end of a target: `how` is a word of `_WORDS`, or `not found` or `failed` with a message."""
 
     host_pid: int
     session_id: str | None
@@ -52,28 +52,17 @@ class End(NamedTuple):
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cells", metavar="HOST:SESSION:CELL", nargs="*", help="cells to end")
-    parser.add_argument(
-        "--session",
-        metavar="HOST:SESSION",
-        dest="sessions",
-        action="append",
-        default=[],
-        help="end all cells of a session, which stays open; may be given several times",
-    )
-    parser.add_argument(
-        "--host",
-        metavar="HOST",
-        dest="hosts",
-        action="append",
-        default=[],
-        help="end a host and all its cells; may be given several times",
-    )
+    for flag, metavar, what in (
+        ("session", "HOST:SESSION", "end all cells of a session, which stays open; may be given several times"),
+        ("host", "HOST", "end a host and all its cells; may be given several times"),
+    ):
+        parser.add_argument(f"--{flag}", metavar=metavar, dest=f"{flag}s", action="append", default=[], help=what)
     add_control(parser)
     add_json(parser, "print one JSON object a line for each thing that was ended or could not be")
 
 
 def run(options: argparse.Namespace) -> ExitStatus:
-    """End what is named, in the order cells, sessions, hosts; returns the exit status."""
+    """End the named cells, sessions and hosts, in this order, and return the exit status."""
     targets = [_cell(text) for text in options.cells]
     targets += [_session(text) for text in options.sessions]
     targets += [Target(_pid(text, text), None, None) for text in options.hosts]
@@ -99,7 +88,7 @@ def run(options: argparse.Namespace) -> ExitStatus:
 
 
 def _end(target: Target, sockets: list[HostSocket]) -> list[End]:
-    """End a target. The first of its host's sockets may have been left behind by an older process of that number."""
+    """End a target. Some of its host's sockets may be stale, of an older process with the same pid."""
     from codemode_client.hosts import CellNotFoundError, HostGoneError, end_cells, end_host
 
     pid, session, cell = target
@@ -119,7 +108,7 @@ def _end(target: Target, sockets: list[HostSocket]) -> list[End]:
 
 
 def tell(end: End, as_json: bool) -> None:
-    """Print what became of a target."""
+    """Print the end of a target."""
     if as_json:
         import msgspec
 

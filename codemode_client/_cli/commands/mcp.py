@@ -56,10 +56,9 @@ def _seconds(text: str) -> float:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Serve until the client is done; returns the exit status."""
+    """Serve until the client closes the connection, and return the exit status."""
     import asyncio
     import logging
-    import shlex
     import signal
     import sys
 
@@ -82,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
         program = Program(
             config,
             load_tools(options.tools),
-            host=shlex.split(options.host) if options.host else None,
+            host=options.host,
             start_timeout=options.start_timeout,
             call_timeout=options.call_timeout,
             go_on_without=options.go_on_without,

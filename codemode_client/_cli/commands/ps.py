@@ -23,7 +23,7 @@ EXAMPLE = "codemode ps --json | jq '.cells[] | select(.age_ms > 60000)'"
 
 MIB = 1024 * 1024
 HEADINGS = ("CELL", "CLIENT", "AGE", "CPU", "MEMORY", "STATE", "WAITING ON")
-_TO_THE_RIGHT = ("CLIENT", "AGE", "CPU", "MEMORY")
+_RIGHT_ALIGNED = ("CLIENT", "AGE", "CPU", "MEMORY")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def add_control(parser: argparse.ArgumentParser) -> None:
+    """Add `--control`."""
     parser.add_argument(
         "--control",
         metavar="DIR",
@@ -41,7 +42,7 @@ def add_control(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> ExitStatus:
-    """Print the list; returns the exit status."""
+    """Print the list and return the exit status."""
     import msgspec
 
     from codemode_client.hosts import HostGoneError, HostSilentError, find_hosts, report
@@ -75,7 +76,7 @@ def run(options: argparse.Namespace) -> ExitStatus:
 
 
 def table(reports: list[HostReport]) -> str:
-    """A line for each cell, and one for each host that has none."""
+    """Return a table with a line for each cell and for each host without cells."""
     rows: list[tuple[str, ...]] = [HEADINGS]
     for host in reports:
         client = str(host.client_pid)
@@ -92,7 +93,7 @@ def table(reports: list[HostReport]) -> str:
     lines = []
     for row in rows:
         cells = [
-            text.rjust(width) if heading in _TO_THE_RIGHT else text.ljust(width)
+            text.rjust(width) if heading in _RIGHT_ALIGNED else text.ljust(width)
             for heading, text, width in zip(HEADINGS, row, widths, strict=True)
         ]
         lines.append("  ".join(cells).rstrip() + "\n")
@@ -100,7 +101,7 @@ def table(reports: list[HostReport]) -> str:
 
 
 def waiting(cell: CellReport) -> str:
-    """What a cell waits for, in words."""
+    """Describe what a cell waits for."""
     if cell.state == "finished":
         return f"somebody to take its result, for {duration(cell.finished_ms or 0)}"
     parts: list[str] = []
@@ -113,9 +114,8 @@ def waiting(cell: CellReport) -> str:
             case "output":
                 parts.append(f"somebody to take its output, {cell.output_bytes / MIB:.1f} MiB")
             case "notifications":
-                parts.append(
-                    f"{cell.notifications} notification{'s' if cell.notifications != 1 else ''} to be answered"
-                )
+                plural = "s" if cell.notifications != 1 else ""
+                parts.append(f"{cell.notifications} notification{plural} to be answered")
             case "host":
                 parts.append("its host to take what it says")
             case "nothing":
@@ -131,7 +131,7 @@ def _calls(calls: PendingCalls) -> str:
 
 
 def duration(ms: int) -> str:
-    """A time in milliseconds, for people."""
+    """Format milliseconds for people."""
     if ms < 60_000:
         return f"{ms / 1000:.1f} s"
     minutes, seconds = divmod(ms // 1000, 60)
@@ -143,5 +143,5 @@ def duration(ms: int) -> str:
 
 
 def printable(text: str) -> str:
-    """A name that somebody else chose, without what would move the terminal's cursor."""
+    """Return an untrusted name with its control characters replaced, which could move the terminal's cursor."""
     return "".join(character if character.isprintable() else "�" for character in text)

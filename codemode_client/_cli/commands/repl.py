@@ -49,9 +49,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Read cells until there are no more; returns the exit status."""
+    """Run cells until the end of input, and return the exit status."""
     import asyncio
-    import shlex
     import sys
 
     from codemode_client._cli.console.display import JsonDisplay, TextDisplay
@@ -62,7 +61,6 @@ def run(options: argparse.Namespace) -> int:
     if sys.stdin is None:
         raise UsageError("cannot read standard input: it is closed")
     toolbox = load_tools(options.tools)
-    command = shlex.split(options.host) if options.host else None
     display: Display = JsonDisplay() if options.json else TextDisplay()
     toolbox.on_notify = display.notification
     converse = _prompt if sys.stdin.isatty() and not options.json else _pipe
@@ -70,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
     async def main() -> ExitStatus:
         async with (
             connected(toolbox, options.mcp),
-            CodeModeProvider(command) as provider,
+            CodeModeProvider(options.host) as provider,
             provider.session(toolbox) as session,
         ):
             return await converse(Repl(session, toolbox, display), toolbox, display)
@@ -119,7 +117,7 @@ async def _prompt(repl: Repl, toolbox: Toolbox, display: Display) -> ExitStatus:
 
 
 def _declarations(toolbox: Toolbox, names: list[str]) -> str:
-    """The declarations of the tools with these names, or a line for each tool."""
+    """Return the declarations of the tools with these names, or a line for each tool."""
     from codemode_protocol.tools import normalize_tool_name
     from codemode_protocol.typescript import tool_declaration
 

@@ -1,4 +1,4 @@
-"""`codemode replay`: what was said between a client and a host, to find out what happened."""
+"""`codemode replay`: show a recorded conversation between a client and a host, for debugging."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the transcript; returns the exit status."""
+    """Print the transcript and return the exit status."""
     import sys
     from pathlib import Path
 
@@ -51,14 +51,8 @@ def _print_json(recording: Recording) -> None:
     from codemode_protocol.messages import tag_of
     from codemode_protocol.recording import replay
 
-    write_json(
-        {
-            "started_ns": recording.started_ns,
-            "framing": recording.framing,
-            "pieces": len(recording.records),
-            "truncated": recording.truncated,
-        }
-    )
+    head = {"started_ns": recording.started_ns, "framing": recording.framing}
+    write_json({**head, "pieces": len(recording.records), "truncated": recording.truncated})
     for entry in replay(recording):
         line: dict[str, object] = {
             "elapsed_ns": entry.elapsed_ns,
@@ -68,6 +62,6 @@ def _print_json(recording: Recording) -> None:
         }
         if entry.message is not None and entry.payload is not None:
             line["message"] = Raw(entry.payload)
-        elif entry.payload is not None:  # it may be anything
+        elif entry.payload is not None:  # it may be any bytes
             line["text"] = bytes(entry.payload).decode("utf-8", "backslashreplace")
         write_json(line)

@@ -1,4 +1,4 @@
-"""`codemode run`: one script, one cell, its output as it comes."""
+"""`codemode run`: run one script as a cell and stream its output."""
 
 from __future__ import annotations
 
@@ -33,9 +33,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the script; returns the exit status."""
+    """Run the script and return the exit status."""
     import asyncio
-    import shlex
     import sys
 
     from codemode_client._cli.console.cells import follow, interval, start, succeeded
@@ -53,14 +52,13 @@ def run(options: argparse.Namespace) -> int:
     script = Script.parse(name, text)
     every = interval(script.source, options.yield_ms)
     toolbox = load_tools(options.tools)
-    command = shlex.split(options.host) if options.host else None
     display: Display = JsonDisplay() if options.json else TextDisplay()
     toolbox.on_notify = display.notification
 
     async def main() -> bool:
         async with (
             connected(toolbox, options.mcp),
-            CodeModeProvider(command) as provider,
+            CodeModeProvider(options.host) as provider,
             provider.session(toolbox) as session,
         ):
             cell = await start(session, script, toolbox.definitions, every)

@@ -1,4 +1,4 @@
-"""`codemode tools`: what a model sees of the tools."""
+"""`codemode tools`: show the tools as a model sees them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the tools; returns the exit status."""
+    """Print the tools and return the exit status."""
     import asyncio
     import sys
 

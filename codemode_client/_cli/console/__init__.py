@@ -1,1 +1,1 @@
-"""What the commands of `codemode` are made of."""
+"""The implementation of the commands."""

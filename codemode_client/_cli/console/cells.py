@@ -1,4 +1,4 @@
-"""Running a cell to its end while its output is shown."""
+"""Runs a cell to its end and streams its output."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from codemode_protocol.values import (
 )
 
 DEFAULT_YIELD_MS = 200
-"""How often output is collected from a cell whose source does not say so, in milliseconds."""
+"""The default interval for collecting a cell's output, in milliseconds."""
 
 
 async def start(session: Session, script: Script, tools: Sequence[ToolDefinition], every: int) -> StartedCell:
-    """Start a script's cell; its output is first collected after so many milliseconds."""
+    """Start a script's cell, which first yields after `every` milliseconds."""
     source = script.source
     return await session.execute(ExecuteRequest("run", list(tools), source.source, every, source.max_output_tokens))
 
@@ -33,9 +33,9 @@ async def start(session: Session, script: Script, tools: Sequence[ToolDefinition
 async def follow(
     session: Session, cell: StartedCell, show: Callable[[ContentItem], None], every: int
 ) -> Result | Terminated:
-    """Show what a cell writes until it ends, collected at least every so many milliseconds; give its last response.
+    """Show a cell's output, collected every `every` milliseconds, until it ends; return its last response.
 
-    If the caller is cancelled nothing is lost: the cell goes on, and whoever waits for it next has the rest.
+    If the caller is cancelled the cell continues, and the next wait has the rest.
     """
     response: RuntimeResponse = await cell.initial_response()
     while True:
@@ -44,12 +44,12 @@ async def follow(
         if not isinstance(response, Yielded):
             return response
         outcome = await session.wait(WaitRequest(cell.cell_id, every))
-        assert isinstance(outcome, LiveCell), "nobody else takes this cell's result"
+        assert isinstance(outcome, LiveCell), "only this function takes the cell's result"
         response = outcome.response
 
 
 def interval(source: ExecSource, yield_ms: int | None) -> int:
-    """How often to collect output, in milliseconds."""
+    """Return the interval for collecting output, in milliseconds."""
     if yield_ms is not None:
         return yield_ms
     return source.yield_time_ms if source.yield_time_ms is not None else DEFAULT_YIELD_MS

@@ -1,6 +1,6 @@
-"""What `codemode doctor` finds out about the machine by looking.
+"""The checks of `codemode doctor` that need no host.
 
-No check raises, and nothing that has to be installed is imported: it may be what is missing.
+No check raises, and no dependency is imported, because it may be missing.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ DISTRIBUTION = "codemode-host"
 OLDEST_PYTHON, FIRST_UNSUPPORTED_PYTHON = (3, 11), (3, 14)
 OLDEST_GLIBC = (2, 31)
 FEW_PROCESSES = 100
-"""A machine on which so few more processes can be started is short of them."""
+"""Warn below this number of processes that can still be started."""
 FEW_DESCRIPTORS = 4096
-"""A host with fewer descriptors than this cannot have as many cells as its default limits allow."""
+"""The descriptors that a host needs for as many cells as its default limits allow."""
 EXTRAS = {
     "mcp": (["mcp"], "`codemode mcp` and `--mcp`"),
     "otel": (["opentelemetry"], "traces"),
@@ -37,9 +37,10 @@ EXTRAS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. `warn` works, but not well or not for much; `fail` is necessary and does not work.
+    """The result of one check.
 
-    `remedy` says what to do about it; None where there is nothing to do.
+    `status` is `warn` for what works badly, `fail` for what is necessary and does not work. `remedy` says what
+    to do; None if nothing.
     """
 
     name: str
@@ -49,7 +50,7 @@ class Finding:
 
 
 def look() -> Iterator[Finding]:
-    """Everything that can be told without starting a host."""
+    """Yield the findings of all checks."""
     yield _python()
     yield from _platform()
     yield from _packages()
@@ -78,9 +79,8 @@ def _platform() -> Iterator[Finding]:
     if library == "glibc" and _numbers(version) >= OLDEST_GLIBC:
         yield Finding("C library", "ok", f"glibc {version}")
     else:
-        yield Finding(
-            "C library", "fail", f"{library or 'not glibc'} {version}", "use a system with glibc 2.31 or newer"
-        )
+        found = f"{library or 'not glibc'} {version}"
+        yield Finding("C library", "fail", found, "use a system with glibc 2.31 or newer")
 
 
 def _packages() -> Iterator[Finding]:
@@ -92,7 +92,7 @@ def _packages() -> Iterator[Finding]:
     yield Finding(DISTRIBUTION, "ok", own.version)
     for requirement in own.requires or []:
         match = re.match(r"([\w.-]+)\s*(==|>=)\s*([\w.]+)\s*$", requirement)
-        if match is None:  # of an extra
+        if match is None:  # a requirement of an extra
             continue
         name, relation, wanted = match.groups()
         try:
@@ -141,7 +141,7 @@ def _processes() -> Finding:
 
 
 def _own_processes_left() -> int | None:
-    """How many more processes and threads this user may start; None for any number."""
+    """Return how many more processes and threads this user may start; None if unlimited."""
     limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
     if limit == resource.RLIM_INFINITY or os.geteuid() == 0:
         return None
@@ -151,7 +151,7 @@ def _own_processes_left() -> int | None:
             if folder.name.isdigit() and folder.stat().st_uid == os.geteuid():
                 used += len(os.listdir(folder / "task"))
         except OSError:
-            continue  # it has ended
+            continue  # the process has ended
     return max(limit - used, 0)
 
 
@@ -178,7 +178,7 @@ def _memory_available() -> int | None:
 
 
 def _room(limit: str, current: str) -> int | None:
-    """What the control groups of this process leave of something; None when they do not limit it."""
+    """Return what the control groups of this process leave of a resource; None if they do not limit it."""
     match = re.search(r"^0::/(.*)$", _read("/proc/self/cgroup") or "", re.MULTILINE)
     if match is None:
         return None
@@ -199,9 +199,8 @@ def _extras() -> Iterator[Finding]:
         if all(find_spec(module) is not None for module in modules):
             yield Finding(f"extra {extra}", "ok", f"installed, for {purpose}")
         else:
-            yield Finding(
-                f"extra {extra}", "info", f"not installed, for {purpose}", f"pip install '{DISTRIBUTION}[{extra}]'"
-            )
+            remedy = f"pip install '{DISTRIBUTION}[{extra}]'"
+            yield Finding(f"extra {extra}", "info", f"not installed, for {purpose}", remedy)
 
 
 def _terminal() -> Finding:
@@ -221,5 +220,5 @@ def _read(path: str | Path) -> str | None:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """The numbers at the front of a version, for comparison."""
+    """Return the leading numbers of a version, for comparison."""
     return tuple(map(int, re.findall(r"\d+", re.match(r"[\d.]*", version)[0])))  # type: ignore[index]

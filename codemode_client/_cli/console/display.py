@@ -1,9 +1,8 @@
-"""What a cell does, shown as it happens: as text for a person, or as one JSON object a line."""
+"""Shows the events of cells: as text for people, or as JSON lines."""
 
 from __future__ import annotations
 
 import sys
-from typing import Protocol
 
 import msgspec
 
@@ -11,27 +10,8 @@ from codemode_client._cli.console.scripts import Script
 from codemode_protocol.values import ContentItem, InputAudio, InputImage, InputText, Result, RuntimeResponse
 
 
-class Display(Protocol):
-    """Where the events of a cell go."""
-
-    def output(self, item: ContentItem) -> None: ...
-
-    def value(self, text: str) -> None:
-        """The value of the script's last statement."""
-
-    def notification(self, text: str) -> None: ...
-
-    def ended(self, result: RuntimeResponse, script: Script) -> None: ...
-
-    def refused(self, message: str) -> None:
-        """The script did not become a cell."""
-
-    def lost(self, message: str) -> None:
-        """The host is lost, or could not be started, and what it held is gone."""
-
-
 class TextDisplay:
-    """Output and values on standard output, everything about them on standard error."""
+    """Output and values on standard output, everything else on standard error."""
 
     def output(self, item: ContentItem) -> None:
         match item:
@@ -42,6 +22,7 @@ class TextDisplay:
                 self.value(f"[{kind}, {len(url)} characters]")
 
     def value(self, text: str) -> None:
+        """Show the value of a script's last statement."""
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
 
@@ -52,13 +33,15 @@ class TextDisplay:
         if not isinstance(result, Result):
             self._tell("the cell was terminated")
         elif result.error_text is not None:
-            excerpt = script.excerpt(result.error_text)
-            self._tell(script.located(result.error_text) + (f"\n\n{excerpt}" if excerpt else ""))
+            line = script.marked_line(result.error_text)
+            self._tell(script.located(result.error_text) + (f"\n\n{line}" if line else ""))
 
     def refused(self, message: str) -> None:
+        """Show why a script was not started."""
         self._tell(message)
 
     def lost(self, message: str) -> None:
+        """Show that the host is lost or could not be started."""
         self._tell(message)
 
     def _tell(self, text: str) -> None:
@@ -92,7 +75,10 @@ class JsonDisplay:
         write_json({"type": "lost", "message": message})
 
 
+Display = TextDisplay | JsonDisplay
+
+
 def write_json(value: object) -> None:
-    """One line of JSON on standard output, in UTF-8 whatever the locale says."""
+    """Write one line of JSON to standard output, in UTF-8 in any locale."""
     sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
     sys.stdout.buffer.flush()

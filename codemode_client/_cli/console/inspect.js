@@ -1,5 +1,5 @@
-// A value as a person at a prompt wants to see it: in JavaScript's own notation, on one line where it fits.
-// Calls no getter, gives up at a depth and a length, and does not throw.
+// Formats a value for a prompt: in JavaScript's own notation, on one line where it fits.
+// Calls no getter, limits depth and length, and does not throw.
 function inspect(value) {
   const DEPTH = 4, ENTRIES = 100, CHARACTERS = 10000, WIDTH = 76;
   const above = [];
@@ -18,7 +18,7 @@ function inspect(value) {
     return "[Object: null prototype]";
   };
 
-  // The bracketed parts of an object, each as a string: what makes up its kind, then its own properties.
+  // The formatted properties of an object.
   const properties = (object, indent, keys) => {
     const parts = [];
     for (const key of keys) {

@@ -1,7 +1,7 @@
-"""As much of JavaScript's grammar as a prompt needs: is this all, and is the last statement an expression?
+"""The part of JavaScript's grammar that a prompt needs: is the input complete, and is its last statement an expression?
 
-`is_complete` may be wrong: it decides only what the Enter key does. `split_last_expression` may miss an expression, but
-what it gives must be one if the engine takes it as one: a script must do the same whether or not its value is shown.
+`is_complete` may be wrong: it only decides what the Enter key does. `split_last_expression` may miss an expression, but
+its result must be one if the engine accepts it as one: a script must do the same whether or not its value is shown.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from enum import Enum
 
 
 class Kind(Enum):
+    """The kinds of tokens."""
+
     WORD = "word"
     PROPERTY = "property"
-    """A word after a dot: it may be called anything, `new` for one."""
+    """A word after a dot, which may be any word, even `new`."""
     NUMBER = "number"
     STRING = "string"
     TEMPLATE = "template"
@@ -25,10 +27,10 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Token:
-    """A piece of the source from `start` to `end`.
+    """A token from `start` to `end`.
 
-    `depth` is how many brackets are open around it. `headed` says that it closes the head of an `if` or a loop, or a
-    `try` or `do` block: more must come.
+    `depth` is the number of open brackets around it. `headed` says that it closes the head of an `if` or a loop, or a
+    `try` or `do` block, so that more must follow.
     """
 
     kind: Kind
@@ -56,39 +58,40 @@ def _words(text: str) -> frozenset[str]:
 
 
 _OPERATOR_WORDS = _words("await case delete in instanceof new return throw typeof void yield")
-# Words after which a statement has hardly begun. Those that may be names, like `of`, are not among them.
+# Words that cannot end a statement. Those that may be names, like `of`, are not included.
 _UNFINISHED_WORDS = _OPERATOR_WORDS | _words(
     "catch class const default do else export extends finally for function if import switch try var while with"
 )
 _ENDING_PUNCTUATION = frozenset([")", "]", "}", ";", "++", "--"])
 _HEADED_WORDS = frozenset(["if", "for", "while", "with"])
-# What begins a statement that is no expression, or that would mean something else as one.
+# Words that begin a statement that is no expression, or would mean something else as one.
 _STATEMENT_WORDS = _UNFINISHED_WORDS - _OPERATOR_WORDS - {"import"} | _words(
     "break case continue debugger enum let return static throw"
 )
 
 
 class Scan:
-    """A source cut into tokens."""
+    """A source split into tokens."""
 
     def __init__(self, source: str) -> None:
         self._source = source
-        # A first line for the shell is none of the script.
+        # A shebang line is not part of the script.
         self._position = len(source.partition("\n")[0]) if source.startswith("#!") else 0
         self._open: list[tuple[str, Token | None]] = []
-        """Each bracket that is open, and the token before it; `${` is one."""
+        """The open brackets, including `${`, each with the token before it."""
         self._do_depths: list[int] = []
         self._previous: Token | None = None
         self.cut_off = False
         """The source ends inside a template, a comment or a string."""
         self.broken = False
-        """No end of this source makes it right."""
+        """No continuation makes the source valid."""
         self.doubtful = False
-        """A slash may be a division or the beginning of a regular expression."""
+        """A slash may be a division or begin a regular expression."""
         self.tokens = list(self._scan())
 
     @property
     def nested(self) -> bool:
+        """Whether brackets are open at the end."""
         return bool(self._open)
 
     def _scan(self) -> Iterator[Token]:
@@ -126,7 +129,7 @@ class Scan:
         if first in "'\"":
             match = _STRING.match(source, start)
             if match is None:
-                # A string ends on its line, but for a backslash at the line's end.
+                # A string ends on its line unless a backslash ends the line.
                 self.cut_off = source.endswith("\\")
                 self.broken = not self.cut_off
                 return None
@@ -158,7 +161,7 @@ class Scan:
         return self._take(Kind.PUNCTUATION, match.end(), depth, after_newline, headed)
 
     def _is_head(self, closing: str, before: Token | None) -> bool:
-        """Whether this bracket, opened after `before`, ends the head of a statement whose body is still to come."""
+        """Return whether a bracket that was opened after `before` closes the head of a statement."""
         if before is None or before.kind is not Kind.WORD:
             return False
         if closing == "}":
@@ -194,7 +197,7 @@ class Scan:
 
 
 def _unfinished(token: Token) -> bool:
-    """Whether something must follow this token."""
+    """Return whether something must follow a token."""
     if token.headed:
         return True
     if token.kind is Kind.WORD:
@@ -203,9 +206,9 @@ def _unfinished(token: Token) -> bool:
 
 
 def is_complete(source: str) -> bool:
-    """Whether a source can be run as it is: no bracket, template or comment is open, and no operator waits.
+    """Return whether a source can be run: no bracket, template or comment is open, and no operator lacks its operand.
 
-    True for what cannot be completed either, so that the engine says what is wrong with it.
+    Also return True for invalid source, so that the engine reports the error.
     """
     scan = Scan(source)
     if scan.broken:
@@ -216,10 +219,10 @@ def is_complete(source: str) -> bool:
 
 
 def split_last_expression(source: str) -> tuple[str, str, str] | None:
-    """What stands before the last statement of a source, the statement itself, and what follows it (semicolons).
+    """Return the text before the last statement of a source, the statement, and the text after it (semicolons).
 
-    None when that statement is none whose value could be shown. Otherwise, if the source compiles with `f((` and `))`
-    around the statement, this is an expression statement, and the source does what it did and calls `f` with its value.
+    Return None if it has no value to show. Otherwise, if the source compiles with `f((` and `))` around the statement,
+    it is an expression statement, and the source does the same as before and calls `f` with its value.
     """
     scan = Scan(source)
     tokens = scan.tokens
@@ -240,7 +243,7 @@ def split_last_expression(source: str) -> tuple[str, str, str] | None:
 
 
 def _begins_statement(tokens: list[Token], index: int) -> bool:
-    """Whether a statement can begin here. Whatever else could follow the token before must be excluded."""
+    """Return whether a statement begins at a token; exclude every other continuation of the token before."""
     token = tokens[index]
     if index == 0:
         return True

@@ -1,4 +1,4 @@
-"""Scripts and tools as the command line names them."""
+"""Loads the scripts and tools that the command line names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from codemode_client._tools.toolbox import Toolbox
 
 
 def read_source(file: str) -> tuple[str, str]:
-    """A script's name for people, and its text; `-` is standard input. Raises UsageError."""
+    """Return a script's name for messages, and its text; `-` is standard input. Raises UsageError."""
     try:
         if file != "-":
             return file, Path(file).read_text(encoding="utf-8")
@@ -28,7 +28,7 @@ def read_source(file: str) -> tuple[str, str]:
 
 
 def load_tools(spec: str | None) -> Toolbox:
-    """The toolbox that MODULE:OBJECT stands for; an empty one for None. Raises UsageError."""
+    """Return the toolbox for MODULE:OBJECT; an empty one for None. Raises UsageError."""
     if spec is None:
         return Toolbox()
     module_name, colon, path = spec.partition(":")
@@ -37,7 +37,7 @@ def load_tools(spec: str | None) -> Toolbox:
     sys.path.insert(0, str(Path.cwd()))
     try:
         target: Any = importlib.import_module(module_name)
-    except Exception as error:  # the module is the user's own, and may raise anything
+    except Exception as error:  # the user's module may raise anything
         raise UsageError(f"--tools {spec}: cannot import {module_name}: {_in_one_line(error)}") from error
     for attribute in path.split("."):
         try:
@@ -49,9 +49,10 @@ def load_tools(spec: str | None) -> Toolbox:
 
 @asynccontextmanager
 async def connected(toolbox: Toolbox, servers: str | None) -> AsyncIterator[None]:
-    """The MCP servers of a file, if there is one, with their tools in the toolbox until the end of the block.
+    """Connect the MCP servers of a file, if given, and add their tools to the toolbox for the block.
 
-    Raises UsageError when the file or one of its servers cannot be used.
+    Raises:
+        UsageError: The file or one of its servers cannot be used.
     """
     if servers is None:
         yield
@@ -69,7 +70,7 @@ async def connected(toolbox: Toolbox, servers: str | None) -> AsyncIterator[None
 
 
 def _as_toolbox(spec: str, target: object) -> Toolbox:
-    """A Toolbox as it is, functions put into one."""
+    """Return a Toolbox, or functions in a new one."""
     if isinstance(target, Toolbox):
         return target
     functions: list[Callable[..., object]] = []
@@ -84,7 +85,7 @@ def _as_toolbox(spec: str, target: object) -> Toolbox:
 
 
 def _in_one_line(error: Exception) -> str:
-    """An exception and, where it is not about the import itself, the line of the user's code that raised it."""
+    """Format an exception and, unless it is an ImportError, the line of the user's code that raised it."""
     if isinstance(error, ImportError):
         return str(error)
     traceback = error.__traceback__

@@ -1,4 +1,4 @@
-"""Cells from standard input that is no terminal, separated by the blank lines that are not within a statement."""
+"""Reads cells from a pipe, separated by blank lines that are not within a statement."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _READ_BYTES = 65536
 
 
 async def cells(descriptor: int = 0) -> AsyncIterator[str]:
-    """The cells, each as soon as its last line has been read. Raises UsageError for what is not UTF-8."""
+    """Yield each cell as soon as its last line was read. Raises UsageError if the input is not UTF-8."""
     lines: list[str] = []
     async for line in _lines(descriptor):
         if line.strip():
@@ -35,7 +35,7 @@ async def _lines(descriptor: int) -> AsyncIterator[str]:
     rest = ""
     reader = Threads(1)
     while True:
-        # Not through sys.stdin: a thread that still waits when the program ends must not hold its lock.
+        # Not through sys.stdin, because a thread that still waits at exit must not hold its lock.
         data = await reader.run(partial(os.read, descriptor, _READ_BYTES))
         try:
             *lines, rest = (rest + decode(data, not data)).split("\n")

@@ -1,4 +1,4 @@
-"""One session, cell after cell: what `codemode repl` does with what it reads."""
+"""The evaluation loop of `codemode repl`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from codemode_protocol.values import ContentItem, Result, Terminated
 
 
 class Repl:
-    """Runs cells one after the other, and outlives what may happen to each."""
+    """Runs cells in one session, one after the other, and survives their failures."""
 
     def __init__(self, session: Session, toolbox: Toolbox, display: Display) -> None:
         self._session = session
@@ -29,11 +29,11 @@ class Repl:
         self._generation = session.generation
         self._running: asyncio.Task[Result | Terminated] | None = None
         self.failures = 0
-        """How many cells did not succeed."""
+        """The number of failed cells."""
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Within this, Ctrl-C ends the running cell alone."""
+        """Make Ctrl-C end only the running cell in the block."""
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
             yield
             return
@@ -50,7 +50,7 @@ class Repl:
             self._running.cancel()
 
     async def run(self, text: str) -> None:
-        """Run one cell and show what it does. Raises `HostUnavailableError` when no host starts any more."""
+        """Run one cell and show its events. Raises `HostUnavailableError` if hosts repeatedly fail to start."""
         self._notice_loss()
         try:
             good = await self._run(Script.parse("<cell>", text))
@@ -66,7 +66,7 @@ class Repl:
         self.failures += not good
 
     def _notice_loss(self) -> None:
-        """The host may have ended while nobody waited for it."""
+        """Report the loss of a host between cells."""
         if self._session.generation != self._generation:
             self._generation = self._session.generation
             self._display.lost("the host was lost, and with it what was stored; this cell runs on a fresh one")
@@ -83,7 +83,7 @@ class Repl:
         return succeeded(response)
 
     async def _cell(self, script: Script, shown: Shown | None) -> Result | Terminated:
-        """Run a cell to its end, or to the end that Ctrl-C makes of it."""
+        """Run a cell to its end, or until Ctrl-C terminates it."""
 
         def show(item: ContentItem) -> None:
             value = shown.value(item) if shown is not None else None

@@ -1,4 +1,4 @@
-"""A script as its author wrote it, and as it is sent: what the places in an error stand for."""
+"""A script as its author wrote it and as it is sent, and the mapping of positions in errors."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from codemode_protocol.source import ExecSource, parse_source
 
 @dataclass(frozen=True)
 class Inserted:
-    """What was put into the source for the prompt's own purposes: `lines` whole lines before everything, and `width`
-    columns at `column` of `line`, both counted from one without those lines.
+    """Text inserted by the prompt: `lines` whole lines at the top, and `width` columns at `column` of `line`.
+
+    `line` and `column` count from 1 without the inserted lines.
     """
 
     lines: int
@@ -22,7 +23,7 @@ class Inserted:
 
 @dataclass(frozen=True)
 class Script:
-    """`text` is what the author wrote and calls `name`, `source` is what is sent of it."""
+    """A script: `text` as written under `name`, and `source` as sent to the host."""
 
     name: str
     text: str
@@ -31,11 +32,11 @@ class Script:
 
     @classmethod
     def parse(cls, name: str, text: str) -> Script:
-        """Raises `SourceError`."""
+        """Parse a script. Raises `SourceError`."""
         return cls(name, text, parse_source(text))
 
     def locate(self, line: int, column: int) -> tuple[int, int]:
-        """A place that a cell names, in the author's text."""
+        """Map a position from a cell's error to the author's text."""
         if self.inserted is not None:
             line -= self.inserted.lines
             if line == self.inserted.line and column >= self.inserted.column:
@@ -43,11 +44,11 @@ class Script:
         return line + self.source.stripped_lines, column
 
     def located(self, error_text: str) -> str:
-        """A cell's error with the author's name and numbers in its places."""
+        """Return a cell's error with its positions mapped to the author's text."""
         return relocate(error_text, self.name, self.locate)
 
-    def excerpt(self, error_text: str) -> str:
-        """The line that a cell's error is about, with a mark below the place; empty when the error names none."""
+    def marked_line(self, error_text: str) -> str:
+        """Return the line of a cell's error, with a mark below the place; empty if the error names none."""
         place = position(error_text)
         if place is None:
             return ""

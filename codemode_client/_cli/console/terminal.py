@@ -39,10 +39,7 @@ _TOOL = re.compile(r"\btools\s*\.\s*([\w$]*)$")
 
 
 class Prompt:
-    """Reads one input after the other from the terminal.
-
-    `tools` are the tools' names in JavaScript with a line about each, `commands` the prompt's own words.
-    """
+    """The prompt. `tools` are the tools' names in JavaScript with a line about each, `commands` the dot commands."""
 
     def __init__(self, tools: Mapping[str, str], commands: Iterable[str]) -> None:
         self._session: PromptSession[str] = PromptSession(
@@ -58,7 +55,7 @@ class Prompt:
         )
 
     def read(self) -> str | None:
-        """The next input; None for Ctrl-C, which gives up what was typed. Raises EOFError for Ctrl-D."""
+        """Read the next input; return None for Ctrl-C, which discards it. Raises EOFError for Ctrl-D."""
         try:
             return self._session.prompt()
         except KeyboardInterrupt:
@@ -71,6 +68,7 @@ class _Words(Completer):
         self._commands = sorted(commands)
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
+        """Yield tools after `tools.`, commands after a leading dot, else globals."""
         before = document.text_before_cursor
         if tool := _TOOL.search(before):
             for name, about in self._tools.items():
@@ -110,7 +108,7 @@ def _bindings() -> KeyBindings:
 
 
 def _history() -> History:
-    """In a file that its owner alone can read, where there is a place for one."""
+    """Return a history in a file that only its owner can read, or in memory if that is not possible."""
     home = os.environ.get("XDG_STATE_HOME", "")
     folder = (Path(home) if os.path.isabs(home) else Path.home() / ".local" / "state") / "codemode"
     path = folder / "repl-history"

@@ -1,4 +1,4 @@
-"""What `codemode doctor` finds out by trying: the host's own check, and cells that really run."""
+"""The checks of `codemode doctor` that run a host: its own check, and cells."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from codemode_protocol.values import InputText, Result
 
 CHECK_SECONDS = 60.0
 CELLS = 20
-"""How many cells the usual time of one is taken from."""
+"""The number of cells for the median time."""
 
 _SOURCE = "text(await tools.add({ a: 40, b: 2 }));"
 _REMEDY = "run `codemode-host --check` for the whole of it, and see docs/operations.md"
 
 
 def try_host(command: Sequence[str]) -> Iterator[Finding]:
-    """Run a host's own check, and then cells on it."""
+    """Yield the findings of a host's own check and of running cells on it."""
     yield from _check(command)
     yield _cells(command)
 
@@ -52,9 +52,8 @@ def _check(command: Sequence[str]) -> Iterator[Finding]:
     missing = [what.strip() for word, _, what in lines if word == "MISSING"]
     off = [what.strip() for word, _, what in lines if word == "off"]
     for what in missing:
-        yield Finding(
-            name, "fail", what, "see docs/security.md for what is needed, docs/operations.md for doing without"
-        )
+        remedy = "see docs/security.md for what is needed, docs/operations.md for doing without"
+        yield Finding(name, "fail", what, remedy)
     for what in off:
         yield Finding(name, "warn", f"off: {what}", "leave that flag out where scripts are not trusted")
     if done.returncode != 0 and not missing:
@@ -76,7 +75,7 @@ def _cells(command: Sequence[str]) -> Finding:
 
 
 async def _measure(command: Sequence[str]) -> tuple[float, float]:
-    """Milliseconds from nothing to the first cell's end, and what a cell takes from then on."""
+    """Measure the milliseconds until the first cell's end, and the median time of the following cells."""
 
     def add(a: int, b: int) -> int:
         return a + b

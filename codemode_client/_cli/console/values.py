@@ -1,4 +1,4 @@
-"""The value of a script's last statement, shown as a prompt shows it, without changing what the script does."""
+"""Shows the value of a script's last statement without changing what the script does."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from codemode_protocol.values import ContentItem, InputText
 
 
 class Shown:
-    """A script that also writes the value of its last statement, and how to tell that from its other output.
+    """A script that also writes the value of its last statement, marked to distinguish it from other output.
 
-    The first thing that `script` does is to write a mark. If its cell fails without the mark, nothing of it has run:
-    the last statement was no expression after all, and the original can be run instead.
+    `script` first writes the mark alone. If its cell fails without the mark, nothing of it has run: the last statement
+    was no expression, and the original can be run instead.
     """
 
     def __init__(self, original: Script, before: str, statement: str, after: str) -> None:
@@ -29,17 +29,14 @@ class Shown:
         call = f"{show}(("
         last = f"\nfunction {show}(value) {{ if (value !== undefined) {text}('{self._mark}' + inspect(value));\n"
         source = f"{first}{before}{call}{statement})){after}{last}{_inspect()}}}"
-        inserted = Inserted(
-            lines=1, line=before.count("\n") + 1, column=len(before) - before.rfind("\n"), width=len(call)
-        )
-        self.script = replace(
-            original, source=msgspec.structs.replace(original.source, source=source), inserted=inserted
-        )
+        inserted = Inserted(1, before.count("\n") + 1, len(before) - before.rfind("\n"), len(call))
+        sent = msgspec.structs.replace(original.source, source=source)
+        self.script = replace(original, source=sent, inserted=inserted)
         self.began = False
         """The mark was seen: the script has begun to run."""
 
     def value(self, item: ContentItem) -> str | None:
-        """The value that an item of the output tells, empty for the mark alone; None for the script's own output."""
+        """Return the value in an item of the output, empty for the mark alone; None for other output."""
         if not isinstance(item, InputText) or not item.text.startswith(self._mark):
             return None
         self.began = True
@@ -47,7 +44,7 @@ class Shown:
 
 
 def showing(script: Script) -> Shown | None:
-    """The script made to show its last value; None when its last statement cannot be an expression."""
+    """Return a script that shows its last value; None if its last statement cannot be an expression."""
     parts = split_last_expression(script.source.source)
     return Shown(script, *parts) if parts is not None else None
 

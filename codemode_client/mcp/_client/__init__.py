@@ -1,1 +1,1 @@
-"""MCP servers whose tools scripts call."""
+"""MCP servers as tools for scripts."""

@@ -1,4 +1,4 @@
-"""One connection to one server, from its start to its end. A server that is needed again gets another one."""
+"""One connection to one server, from start to end. Using a lost server again makes another connection."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from codemode_protocol.errors import ToolError, first_cause
 logger = logging.getLogger("codemode_client.mcp")
 
 MAX_TOOL_PAGES = 1_000
-"""A server that lists its tools on more pages than this never comes to an end with it."""
+"""A server that lists its tools on more pages is taken to repeat itself."""
 
 GOODBYE_SECONDS = 5.0
-"""How long taking leave of a server by HTTP may take."""
+"""How long closing a connection by HTTP may take."""
 
 _EXPLANATION_SECONDS = 3.0
 
@@ -48,18 +48,22 @@ _LEVELS = {
 
 
 class ConnectionLostError(ToolError):
-    """The server was lost during a call: nobody knows whether it was carried out."""
+    """The server was lost during a call, which may or may not have been carried out."""
 
 
 class SessionExpiredError(ToolError):
-    """The server has forgotten this client and did not look at the call, which may be made again."""
+    """The server has forgotten this client and ignored the call, which may be retried."""
 
 
 class Connection:
-    """`run` lives as long as the connection does; everything else is for other tasks of the same event loop.
+    """One connection. `run` lasts as long as it does; other tasks of the event loop call the rest.
 
-    `on_tools` is called with the server's tools when they are known, and again when the server says that they have
-    changed. `previous` is the connection before this one. A process is started only when that has ended.
+    Args:
+        name: The server's name.
+        server: How to reach it.
+        start_timeout: Seconds for the server to start and list its tools.
+        on_tools: Called with the server's tools when they are known and after each change.
+        previous: The connection before this one; a process is started only after it has ended.
     """
 
     def __init__(
@@ -84,25 +88,20 @@ class Connection:
         self._silent = False
         self._changed = anyio.Event()
         self.over = False
-        """It takes no new calls."""
+        """It accepts no new calls."""
         self.settled = anyio.Event()
-        """It works, or `error` says why it does not."""
+        """It works, or has failed with `error`."""
         self.ended = anyio.Event()
-        """Nothing is left of it."""
         self.error: McpServerError | None = None
         self.instructions: str | None = None
 
     async def run(self) -> None:
-        """Connect, and stay until the server is lost or `close` is called. Raises nothing: see `error`."""
+        """Connect, and stay connected until the server is lost or `close` is called. Failures are in `error`."""
         try:
             problem = await self._live()
             if problem is not None:
-                self.error = McpServerError(
-                    self.name,
-                    self._server.described,
-                    problem,
-                    stderr=self._process.stderr if self._process is not None else "",
-                )
+                stderr = self._process.stderr if self._process is not None else ""
+                self.error = McpServerError(self.name, self._server.described, problem, stderr=stderr)
         finally:
             self._previous = None
             self.over = True
@@ -110,8 +109,8 @@ class Connection:
             self.ended.set()
 
     async def _live(self) -> str | None:
-        """Returns what went wrong."""
-        # What the SDK's tasks raise comes in groups, at times together with a cancellation, which is not ours to keep.
+        """Run the connection and return what went wrong, or None."""
+        # The SDK's tasks raise groups, sometimes together with a cancellation, which must be passed on.
         try:
             with self._scope as scope:
                 if self._previous is not None and isinstance(self._server, StdioServer):
@@ -133,7 +132,7 @@ class Connection:
             if other is not None:
                 raise other from None
             return self._problem(first_cause(group))
-        except Exception as error:  # noqa: BLE001 - whatever a server makes the SDK raise ends this connection alone
+        except Exception as error:  # noqa: BLE001 - the SDK's errors end this connection alone
             return self._problem(error)
         if scope.cancelled_caught and not self.settled.is_set():
             if self._lost.is_set():
@@ -150,7 +149,7 @@ class Connection:
     async def _stay(self, scope: anyio.CancelScope) -> None:
         """List the tools and keep the list fresh until the connection is over, then let running calls end."""
         async with anyio.create_task_group() as group:
-            await group.start(self._listen)  # before the tools are listed, so that no change goes unnoticed
+            await group.start(self._listen)  # before the tools are listed, so that no change is missed
             self._on_tools(await self._list_tools())
             group.start_soon(self._refresh)
             scope.deadline = math.inf
@@ -165,12 +164,12 @@ class Connection:
         self._expire()
 
     def _expire(self) -> None:
-        """Take no new calls, and end when the last one that runs is over."""
+        """Refuse new calls, and end after the last running one."""
         self.over = True
         self._lost.set()
 
     def close(self) -> None:
-        """End now. Calls that run fail."""
+        """End now. Running calls fail."""
         self._expire()
         self._idle.set()
         if not self.settled.is_set():
@@ -179,7 +178,7 @@ class Connection:
             self._previous.close()
 
     def _problem(self, cause: BaseException) -> str:
-        """What an exception of a connection means, in words."""
+        """Describe an exception of the connection."""
         if isinstance(cause, OSError) and self._process is not None and self._client is None:
             what = f" ({cause.filename})" if cause.filename else ""
             return f"cannot be started: {cause.strerror or cause}{what}"
@@ -218,12 +217,11 @@ class Connection:
                 self._on_tools(await self._list_tools())
             except (MCPError, RuntimeError, ValueError) as error:
                 if not self.over:
-                    logger.warning(
-                        "the tools of MCP server %s have changed, but cannot be listed: %s", self.name, error
-                    )
+                    text = "the tools of MCP server %s have changed, but cannot be listed: %s"
+                    logger.warning(text, self.name, error)
 
     async def _listen(self, *, task_status: TaskStatus[None]) -> None:
-        """Ask to be told of changes, where the version of the protocol has it that one must ask."""
+        """Subscribe to changes of the tools, in versions of the protocol that require it."""
         assert self._client is not None
         tools = self._client.server_capabilities.tools
         if self._client.protocol_version not in MODERN_PROTOCOL_VERSIONS or tools is None or not tools.list_changed:
@@ -241,7 +239,7 @@ class Connection:
         if not listening:
             task_status.started()
         elif isinstance(self._server, HttpServer):
-            # What cut this off may have changed the tools, too: the next call is made over a fresh connection.
+            # The tools may have changed after this was cut off, so the next call makes a new connection.
             self._expire()
 
     async def _received(self, message: IncomingMessage) -> None:
@@ -255,10 +253,17 @@ class Connection:
     # calls
 
     async def call(self, tool: str, arguments: dict[str, object] | None, timeout: float | None) -> CallToolResult:
-        """Call a tool. `timeout` is seconds without a sign of progress; None: none.
+        """Call a tool. If the caller is cancelled, the request is cancelled at the server.
 
-        Raises ToolError, also for what the server refuses; `ConnectionLostError` and `SessionExpiredError` say that
-        another connection is needed. Cancelled, the request is cancelled at the server.
+        Args:
+            tool: The tool's name on the server.
+            arguments: Its arguments.
+            timeout: Seconds without progress; None for no limit.
+
+        Raises:
+            ToolError: The server refused the call, or its answer cannot be used.
+            ConnectionLostError: The connection was lost during the call.
+            SessionExpiredError: Another connection is needed.
         """
         assert self._client is not None
         where = f"MCP server {self.name}"
@@ -278,13 +283,13 @@ class Connection:
         except MCPError as error:
             if error.code == CONNECTION_CLOSED:
                 self._expire()
-            elif error.message == "Session terminated":  # the SDK's words for a server that does not know the session
+            elif error.message == "Session terminated":  # the SDK's message if the server does not know the session
                 self._expire()
                 raise SessionExpiredError(f"{where} has forgotten this client") from error
             else:
                 raise ToolError(f"{where} refused to call {tool}: {error.message}") from error
         except Exception as error:
-            # What the SDK finds wrong with a result comes as one of several types.
+            # The SDK raises several types for an invalid result.
             raise ToolError(f"the answer of {tool} of {where} cannot be used: {error}") from error
         finally:
             self._calls -= 1

@@ -1,7 +1,7 @@
-"""An MCP server as a child process: its pipes, what it complains of, and its end.
+"""An MCP server as a child process: its pipes, its standard error, and its end.
 
-The SDK has a transport of this kind. This one also keeps the last lines of standard error and the exit status, which
-is what a user needs when a server does not start, and it ends processes that a server leaves behind in its group.
+The SDK has such a transport. This one also keeps the last lines of standard error and the exit status, which a user
+needs when a server does not start, and ends processes that a server leaves behind in its group.
 """
 
 from __future__ import annotations
@@ -32,48 +32,49 @@ from codemode_protocol.errors import describe_exit_status
 logger = logging.getLogger("codemode_client.mcp")
 
 EXIT_SECONDS = 2.0
-"""How long a server has to end by itself once its standard input is closed, before its group is told to (SIGTERM)."""
+"""How long a server may take to exit once its standard input is closed, before its group is sent SIGTERM."""
 
 TERMINATION_SECONDS = 2.0
-"""How long its group then has before it is killed."""
+"""How long its group may then take before it is sent SIGKILL."""
 
 _KILL_SECONDS = 2.0
 _DRAIN_SECONDS = 0.5
 _POLL_SECONDS = 0.01
 
-COMPLAINT_LINES = 20
-"""How many of the last lines on standard error are kept for errors."""
+STDERR_LINES = 20
+"""The number of last lines on standard error that are kept for errors."""
 
-_COMPLAINT_CHARACTERS = 500
-_COMPLAINT_BYTES = 64 * 1024
+_STDERR_LINE_CHARACTERS = 500
+_STDERR_LINE_BYTES = 64 * 1024
 
 
 class ServerProcess:
-    """One process of a server. `streams()` runs it."""
+    """A server's process, which `streams` runs."""
 
     def __init__(self, name: str, server: StdioServer) -> None:
         self._name = name
         self._server = server
-        self._complaints: deque[str] = deque(maxlen=COMPLAINT_LINES)
+        self._stderr_lines: deque[str] = deque(maxlen=STDERR_LINES)
         self.exit_status: int | None = None
         self.offence: str | None = None
-        """What it did that its messages were not read any further for."""
+        """Why reading its messages was stopped, if it was."""
 
     @property
     def stderr(self) -> str:
         """The last lines that the server wrote to standard error."""
-        return "\n".join(self._complaints)
+        return "\n".join(self._stderr_lines)
 
     @property
     def ending(self) -> str | None:
-        """How the process ended, in words; None when it has not, or was made to."""
+        """A description of how the process exited; None if it runs or was signalled."""
         return None if self.exit_status is None else describe_exit_status(self.exit_status)
 
     @asynccontextmanager
     async def streams(self) -> AsyncIterator[TransportStreams]:
-        """Start the server; at the end of the block it, and all of its process group, is gone.
+        """Run the server for the block; at its end the whole process group is gone.
 
-        Raises OSError when it cannot be started.
+        Raises:
+            OSError: The server cannot be started.
         """
         process = await anyio.open_process(
             [self._server.command, *self._server.args],
@@ -81,17 +82,17 @@ class ServerProcess:
             cwd=self._server.cwd,
             start_new_session=True,
         )
-        # No await from here to the try: a cancellation in between would leave the process to itself.
+        # No await from here to the try: a cancellation in between would leak the process.
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
         incoming, read = anyio.create_memory_object_stream[SessionMessage | Exception](0)
         write, outgoing = anyio.create_memory_object_stream[SessionMessage](0)
-        silent = anyio.Event()
+        drained = anyio.Event()
         async with anyio.create_task_group() as group:
             try:
                 group.start_soon(self._listen, process.stdout, incoming)
-                group.start_soon(self._read_complaints, process.stderr, silent)
+                group.start_soon(self._read_stderr, process.stderr, drained)
                 group.start_soon(write_messages, outgoing, process.stdin.send)
                 yield read, write
             finally:
@@ -100,7 +101,7 @@ class ServerProcess:
                     write.close()
                     await self._end(process, process.stdin)
                     with anyio.move_on_after(_DRAIN_SECONDS):
-                        await silent.wait()
+                        await drained.wait()
                     group.cancel_scope.cancel()
                     for stream in (process.stdout, process.stderr):
                         await _close(stream)
@@ -110,43 +111,42 @@ class ServerProcess:
             await read_messages(f"MCP server {self._name}", stdout, incoming)
         except MessageTooLongError as error:
             self.offence = str(error)
-            self._complain(f"it {error}")
+            self._log(f"it {error}")
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             pass  # closed below
 
-    async def _read_complaints(self, stderr: ByteReceiveStream, silent: anyio.Event) -> None:
-        lines = Lines(_COMPLAINT_BYTES)
+    async def _read_stderr(self, stderr: ByteReceiveStream, drained: anyio.Event) -> None:
+        lines = Lines(_STDERR_LINE_BYTES)
         try:
             async for piece in stderr:
                 try:
                     complete = lines.feed(piece)
                 except MessageTooLongError:
-                    lines, complete = Lines(_COMPLAINT_BYTES), [piece]
+                    lines, complete = Lines(_STDERR_LINE_BYTES), [piece]
                 for line in complete:
-                    self._complain(line.decode("utf-8", "replace").rstrip())
+                    self._log(line.decode("utf-8", "replace").rstrip())
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             pass  # closed above
         finally:
-            silent.set()
+            drained.set()
 
-    def _complain(self, line: str) -> None:
+    def _log(self, line: str) -> None:
         if line:
-            line = line[:_COMPLAINT_CHARACTERS]
-            self._complaints.append(line)
+            line = line[:_STDERR_LINE_CHARACTERS]
+            self._stderr_lines.append(line)
             logger.info("%s: %s", self._name, line)
 
     async def _end(self, process: Process, stdin: ByteSendStream) -> None:
-        """Have the server end by itself, then end what is left of its group."""
+        """Let the server exit by itself, then end the rest of its group."""
         await _close(stdin)
         if await _exited(process, EXIT_SECONDS):
             self.exit_status = process.returncode
-        # The group's id is the server's process id, also when that process is gone: it cannot be given to another
-        # process as long as anybody is left in the group.
+        # The group's id is the server's process id, which cannot be reused while the group has members.
         if not _signal_group(process.pid, signal.SIGTERM):
             return
         with anyio.move_on_after(TERMINATION_SECONDS):
             while _signal_group(process.pid, 0):
-                _ = process.returncode  # asking for it reaps
+                _ = process.returncode  # reading it reaps
                 await anyio.sleep(_POLL_SECONDS)
             return
         _signal_group(process.pid, signal.SIGKILL)
@@ -155,7 +155,7 @@ class ServerProcess:
 
 
 async def _exited(process: Process, seconds: float) -> bool:
-    """Whether a process ends in time. (`wait` also waits for its pipes under asyncio, which its children may hold.)"""
+    """Return whether a process exits in time; under asyncio, `wait` also waits for pipes that children may hold."""
     deadline = anyio.current_time() + seconds
     while process.returncode is None:
         if anyio.current_time() >= deadline:
@@ -165,13 +165,13 @@ async def _exited(process: Process, seconds: float) -> bool:
 
 
 def _signal_group(group: int, number: int) -> bool:
-    """Signal a process group; whether there was anybody in it."""
+    """Signal a process group and return whether it has members."""
     try:
         os.killpg(group, number)
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # somebody is there who is not ours
+        pass  # it has members of another user
     return True
 
 

@@ -1,4 +1,4 @@
-"""The servers of a configuration, connected, with their tools in a Toolbox."""
+"""Connects the servers of a configuration and keeps their tools in a Toolbox."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from codemode_protocol.values import ToolDefinition
 logger = logging.getLogger("codemode_client.mcp")
 
 START_SECONDS = 30.0
-"""How long a server has to start, answer and list its tools."""
+"""How long a server may take to start, answer and list its tools."""
 
 
 class ConnectedServer:
-    """One server of the configuration, over however many connections."""
+    """One server of the configuration, over any number of successive connections."""
 
     def __init__(
         self,
@@ -54,11 +54,11 @@ class ConnectedServer:
         return connection
 
     async def call(self, tool: str, arguments: dict[str, object] | None) -> CallToolResult:
-        """Call a tool, over a fresh connection if the last one was lost. Raises ToolError."""
+        """Call a tool, over a new connection if the last one was lost. Raises ToolError."""
         try:
             return await (await self._connected()).call(tool, arguments, self._call_timeout)
         except SessionExpiredError:
-            # The server did not look at the call, so it can be made again.
+            # The server ignored the call, so it can be retried.
             return await (await self._connected()).call(tool, arguments, self._call_timeout)
 
     async def _connected(self) -> Connection:
@@ -75,30 +75,32 @@ class ConnectedServer:
 
 
 class Servers:
-    """Connected servers. Made by `connect`."""
+    """The connected servers, as returned by `connect`.
+
+    Attributes:
+        toolbox: Has the tools of all servers, updated as they change.
+        failures: The errors of servers that could not be started, by name, with `go_on_without`.
+        on_changed: Called after tools have changed.
+    """
 
     def __init__(self, toolbox: Toolbox) -> None:
         self.toolbox = toolbox
-        """Has the tools of all servers, and is kept up to date as they change."""
         self.failures: dict[str, McpServerError] = {}
-        """The servers that could not be started, by name, where that was allowed."""
         self.on_changed: Callable[[], object] | None = None
-        """Called after tools have changed."""
         self._servers: list[ConnectedServer] = []
         self._listed: dict[str, list[ServerTool]] = {}
-        """What each server last said."""
         self._added: list[ToolDefinition] = []
-        """What was put into the toolbox."""
+        """The servers' tools in the toolbox."""
         self._complete = False
 
     @property
     def names(self) -> list[str]:
-        """The servers that are in use, in the order of the configuration."""
+        """The names of the servers in use, in the order of the configuration."""
         return [server.name for server in self._servers if server.name not in self.failures]
 
     @property
     def instructions(self) -> dict[str, str]:
-        """What servers say about how to use them, by name."""
+        """The instructions of the servers that give some, by name."""
         said = {server.name: server.connection.instructions for server in self._servers}
         return {name: text for name, text in said.items() if text}
 
@@ -107,15 +109,12 @@ class Servers:
             self._servers.append(ConnectedServer(name, server, group, start_timeout, call_timeout, self._tools_listed))
 
     async def _started(self) -> list[McpServerError]:
-        """Wait until each server works or has failed; the errors of those that have."""
-        errors = []
-        for server in self._servers:
-            # A server may be lost as soon as it has been started, which the next call will find out.
-            connection = server.connection
+        """Wait until each server works or has failed; return the errors."""
+        connections = [server.connection for server in self._servers]
+        for connection in connections:
             await connection.settled.wait()
-            if connection.error is not None:
-                errors.append(connection.error)
-        return errors
+        # A server may be lost right after its start; the next call will notice.
+        return [connection.error for connection in connections if connection.error is not None]
 
     def _tools_listed(self, server: ConnectedServer, listed: list[ServerTool]) -> None:
         self._listed[server.name] = listed
@@ -123,10 +122,10 @@ class Servers:
             self._fill()
 
     def _fill(self) -> None:
-        """Make the toolbox have the tools that the servers now say they have, in the order of the configuration."""
+        """Replace the servers' tools in the toolbox by the current ones, in the order of the configuration."""
         before, self._added = self._added, []
         for definition in before:
-            with suppress(KeyError):  # its owner may have taken it out
+            with suppress(KeyError):  # the toolbox's owner may have removed it
                 self.toolbox.remove_tool(definition.tool_name)
         for server in self._servers:
             for listed in self._listed.get(server.name, ()):
@@ -151,16 +150,21 @@ async def connect(
     call_timeout: float | None = None,
     go_on_without: bool = False,
 ) -> AsyncIterator[Servers]:
-    """Connect the servers of a configuration, all at once, and put their tools into a toolbox (by default a new one).
+    """Connect the servers of a configuration concurrently, for the block, and add their tools to a toolbox.
 
-    `config` is a file, what such a file holds, or a `Config`. Times are seconds: `start_timeout` for a server to start,
-    answer and list its tools; `call_timeout` for a call to answer or to show progress, None for no limit. At the end of
-    the block no server that was started is left, and no connection.
+    Works on trio and asyncio. Any task of the event loop can call the tools. At the end of the block connections are
+    closed and all servers that were started have ended.
 
-    Raises `ConfigError`, and `McpServerError` for the first server that cannot be started, with the errors of others
-    as its notes; `go_on_without` such servers instead, and they are in `Servers.failures`.
+    Args:
+        config: A file, its decoded content, or a `Config`.
+        toolbox: The toolbox; by default a new one.
+        start_timeout: Seconds for a server to start, answer and list its tools.
+        call_timeout: Seconds for a call to answer or report progress; None for no limit.
+        go_on_without: Continue without servers that cannot be started; see `Servers.failures`.
 
-    For trio and asyncio. The tools can be called from any task of the event loop.
+    Raises:
+        ConfigError: The configuration is invalid.
+        McpServerError: A server cannot be started; the errors of others are its notes.
     """
     if not isinstance(config, Config):
         config = load_config(config)
@@ -183,7 +187,7 @@ async def connect(
             stopping = (anyio.get_cancelled_exc_class(), GeneratorExit)
             if isinstance(error, stopping) or (isinstance(error, BaseExceptionGroup) and error.subgroup(stopping)):
                 raise
-            raised = error  # goes on below, past the group, which would wrap it
+            raised = error  # raised below, outside the group, which would wrap it
         for server in servers._servers:
             server.connection.close()
     if raised is not None:

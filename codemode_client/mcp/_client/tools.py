@@ -1,4 +1,4 @@
-"""One tool of an MCP server as a tool for scripts."""
+"""A tool of an MCP server as a tool for scripts."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from codemode_protocol.typescript import call_tool_result_schema
 from codemode_protocol.values import ToolDefinition, ToolKind, ToolName
 
 Call = Callable[[str, dict[str, object] | None], Awaitable[CallToolResult]]
-"""Calls a tool of one server: its own name, and the arguments."""
+"""Calls a tool of one server by its name and arguments."""
 
 
 class McpTool:
-    """`tools.SERVER__TOOL`: takes the arguments as one object and gives the server's `CallToolResult`."""
+    """`tools.SERVER__TOOL`, which takes the arguments as one object and returns the server's `CallToolResult`."""
 
     def __init__(self, server: str, tool: ServerTool, call: Call) -> None:
         self._name = tool.name
@@ -35,20 +35,20 @@ class McpTool:
         )
 
     async def call(self, argument: Raw) -> Raw:
-        """Call the tool. Raises ToolError for a result that is marked as an error, with its text."""
+        """Call the tool. Raises ToolError with the text of a result that is marked as an error."""
         try:
             arguments = msgspec.json.decode(argument, type=dict[str, object] | None)
         except msgspec.ValidationError as error:
             raise ToolError(f"{self.definition.name} takes one object with its arguments") from error
         result = await self._call(self._name, arguments)
         if result.is_error:
-            # An uncaught one is all that is told of the script's end, so it says whose it is.
+            # If uncaught, this is all that is reported of the script's end, so it names the tool.
             raise ToolError(f"{self.definition.name} failed: {error_text(result) or 'it did not say why'}")
         return result_json(result)
 
 
 def error_text(result: CallToolResult) -> str:
-    """What a result that is marked as an error says."""
+    """Return the text of a result that is marked as an error."""
     texts = [block.text for block in result.content if isinstance(block, TextContent)]
     if not texts and result.structured_content is not None:
         texts = [json.dumps(result.structured_content, ensure_ascii=False)]
@@ -56,11 +56,11 @@ def error_text(result: CallToolResult) -> str:
 
 
 def result_json(result: CallToolResult) -> Raw:
-    """A result as scripts get it: `content`, `isError`, and `structuredContent` and `_meta` where they were sent."""
-    # What was not sent is left out, but a null that was sent is kept.
+    """Return a result for scripts: `content`, `isError`, and `structuredContent` and `_meta` if they were sent."""
+    # Fields that were not sent are left out, but a null that was sent is kept.
     value = result.model_dump(by_alias=True, mode="json", exclude_unset=True, exclude={"result_type"})
     value["isError"] = False
-    # Who the server is stands in every answer of the newer protocol, and is no part of this one.
+    # Every answer of the newer protocol has the server's identity, which is not part of the result.
     meta = value.get("_meta")
     if isinstance(meta, dict) and meta.pop(SERVER_INFO_META_KEY, None) is not None and not meta:
         del value["_meta"]

@@ -1,10 +1,9 @@
-"""How a server is reached: its process, or HTTP. Each is a transport of the SDK's, an async context manager."""
+"""The SDK's HTTP transports, and noticing the end of a transport's input."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from types import TracebackType
 from typing import Any, Self
 
 import anyio
@@ -18,7 +17,7 @@ from codemode_client.mcp._config import HttpServer
 from codemode_client.mcp._wire import MAX_MESSAGE_BYTES
 
 CONNECT_SECONDS = 30.0
-"""How long HTTP may take to connect, and to send. An answer has no limit here: a tool may take its time."""
+"""How long HTTP may take to connect and to send. Answers are not limited here, because tools may take long."""
 
 Opened = AbstractAsyncContextManager[tuple[Any, Any]]
 
@@ -31,7 +30,7 @@ def _http_client(
 
 @asynccontextmanager
 async def http_streams(server: HttpServer) -> AsyncIterator[tuple[Any, Any]]:
-    """A connection by HTTP."""
+    """Connect to a server by HTTP for the block."""
     if server.transport == "sse":
         async with sse_client(server.url, server.headers, httpx_client_factory=_http_client) as streams:
             yield streams
@@ -44,7 +43,7 @@ async def http_streams(server: HttpServer) -> AsyncIterator[tuple[Any, Any]]:
 
 
 class _Watched:
-    """A stream of what a server says that tells when it says no more. (The SDK tells nobody but running calls.)"""
+    """A stream of received messages that reports its end, which the SDK reports only to running calls."""
 
     def __init__(self, stream: Any, ended: Callable[[], None]) -> None:
         self._stream = stream
@@ -76,9 +75,7 @@ class _Watched:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
 
@@ -89,5 +86,5 @@ async def _watching(transport: Opened, ended: Callable[[], None]) -> AsyncIterat
 
 
 def watched(transport: Opened, ended: Callable[[], None]) -> Transport:
-    """The same transport; `ended` is called when the server says no more."""
+    """Return a transport that calls `ended` when the server closes its output."""
     return _watching(transport, ended)

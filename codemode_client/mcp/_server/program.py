@@ -1,4 +1,4 @@
-"""What `codemode mcp` does: an MCP server on standard input and output, over the tools of others."""
+"""The program of `codemode mcp`: an MCP server on standard input and output, over the tools of other servers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from codemode_client.mcp._server.stdio import stdio_streams
 
 
 class Program(Struct, frozen=True):
-    """What to serve. Times are seconds; `host` is the host program and its arguments, None for the usual one."""
+    """The options of the program. Times are seconds; `host` is the host's command, None for the default."""
 
     config: Config
     toolbox: Toolbox
@@ -29,11 +29,14 @@ class Program(Struct, frozen=True):
     go_on_without: bool = False
 
     async def run(self, read_descriptor: int, write_descriptor: int) -> signal.Signals | None:
-        """Serve one client until it says no more, or SIGINT or SIGTERM comes, which is returned.
+        """Serve one client until it closes the connection, or until SIGINT or SIGTERM, which is returned.
 
-        When this returns nothing is left: no cell, no host, no server that was started.
+        When this returns, all cells, hosts and started servers have ended.
 
-        Raises `McpServerError`, `HostStartError`, `ToolNameConflictError`.
+        Raises:
+            McpServerError: A server cannot be started.
+            HostStartError: No host could be started.
+            ToolNameConflictError: Two tools have the same name in JavaScript.
         """
         stopped: signal.Signals | None = None
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:

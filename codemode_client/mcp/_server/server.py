@@ -37,7 +37,7 @@ from codemode_protocol.values import ContentItem, InputAudio, InputImage, InputT
 logger = logging.getLogger("codemode_client.mcp")
 
 MAX_NOTES = 1_000
-"""Texts of `notify()` that wait for an answer to go with. Beyond it the oldest are dropped."""
+"""The most texts of `notify()` that wait for the next answer. Beyond it the oldest are dropped."""
 
 MAX_NOTE_CHARACTERS = 4_000
 MAX_INSTRUCTION_CHARACTERS = 4_000
@@ -46,10 +46,10 @@ Context = ServerRequestContext[object, object]
 
 
 class Notes:
-    """The delegate of the session: hands calls on to another delegate, and keeps what scripts say with `notify()`.
+    """A delegate that passes calls on to another delegate and keeps the texts of `notify()`, the notes.
 
-    A note goes to the client at once as the progress of the `exec` that started the cell, if that still runs and the
-    client asked for progress, and to the model with the next answer about the cell.
+    A note is sent at once as the progress of the `exec` that started the cell, if that still runs and the client asked
+    for progress, and is returned to the model with the next answer about the cell.
     """
 
     def __init__(self, delegate: Delegate) -> None:
@@ -71,14 +71,14 @@ class Notes:
         self._delegate.cell_closed(cell_id)
 
     def started(self, call_id: str, session: ServerSession) -> None:
-        """A call of the client's begins, under an id of ours."""
+        """Register a client's call under our own id."""
         self._calls[call_id] = session, itertools.count(1)
 
     def ended(self, call_id: str) -> None:
         del self._calls[call_id]
 
     def take(self, cell_id: str | None) -> list[str]:
-        """The notes of a cell that were not given away yet."""
+        """Take the notes of a cell."""
         taken = [text for cell, text in self._notes if cell == cell_id]
         if taken:
             kept = [note for note in self._notes if note[0] != cell_id]
@@ -88,7 +88,7 @@ class Notes:
 
 
 class CodeModeServer:
-    """`exec` and `wait` as the tools of an MCP server. `notes` is the delegate of the session that `tools` are over."""
+    """`exec` and `wait` as the tools of an MCP server. `notes` is the delegate of the session of `tools`."""
 
     def __init__(self, tools: ModelTools, notes: Notes, *, instructions: Mapping[str, str] | None = None) -> None:
         self._tools = tools
@@ -97,7 +97,7 @@ class CodeModeServer:
         self._changes = anyio.Event()
         self._bus = InMemorySubscriptionBus()
         self._listener: ServerSession | None = None
-        """Through which a client of the older protocol is told of changes."""
+        """The session for telling a client of the older protocol about changes."""
         self._server: SdkServer[object] = SdkServer(
             "codemode",
             version=RELEASE,
@@ -108,11 +108,11 @@ class CodeModeServer:
         )
 
     def tools_changed(self) -> None:
-        """The descriptions are not what they were: have the client told. Can be called at any time."""
+        """Notify the client that the descriptions have changed. May be called at any time."""
         self._changes.set()
 
     async def run(self, streams: TransportStreams) -> None:
-        """Serve one client, until it says no more."""
+        """Serve one client until it closes the connection."""
         read, write = streams
         options = self._server.create_initialization_options(NotificationOptions(tools_changed=True))
         async with anyio.create_task_group() as group:
@@ -130,11 +130,9 @@ class CodeModeServer:
 
     async def _list_tools(self, context: Context, params: PaginatedRequestParams | None) -> ListToolsResult:
         self._listener = context.session
+        tools = self._tools.definitions
         return ListToolsResult(
-            tools=[
-                Tool(name=tool.name, description=tool.description, input_schema=tool.input_schema)
-                for tool in self._tools.definitions
-            ]
+            tools=[Tool(name=one.name, description=one.description, input_schema=one.input_schema) for one in tools]
         )
 
     async def _call_tool(self, context: Context, params: CallToolRequestParams) -> CallToolResult:
@@ -151,7 +149,7 @@ class CodeModeServer:
 
 
 def call_result(output: ModelOutput, notes: Sequence[str] = ()) -> CallToolResult:
-    """An output as MCP has it. Notes come last, each as a text of its own."""
+    """Convert an output to MCP. Notes come last, each as a separate text."""
     content = [_block(item) for item in output.items]
     content += [TextContent(text=f"Notification from the script: {note}") for note in notes]
     return CallToolResult(content=content, is_error=output.is_error)
@@ -174,7 +172,7 @@ def _block(item: ContentItem) -> ContentBlock:
 
 
 def _instructions(said: Mapping[str, str]) -> str | None:
-    """What the servers behind the tools say about themselves, for the model of the client."""
+    """Return the instructions of the servers behind the tools, for the model of the client."""
     if not said:
         return None
     parts = ["The servers whose tools scripts can call say about themselves:"]

@@ -1,7 +1,7 @@
-"""This process's standard input and output as an MCP connection, out of the reach of anybody else in the process.
+"""This process's standard input and output as an MCP connection, protected from other code in the process.
 
-The SDK has a transport of this kind. It reads in a thread that cannot be interrupted, so a server that is told to stop
-could not before its client says something more.
+The SDK has such a transport, but it reads in a thread that cannot be interrupted, so that a server could not stop
+before its client's next message.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from codemode_client.mcp._wire import MessageTooLongError, TransportStreams, rea
 logger = logging.getLogger("codemode_client.mcp")
 
 FLUSH_SECONDS = 1.0
-"""How long the last messages may take to write: a client that is gone does not read them."""
+"""How long writing the last messages may take: a client that is gone does not read them."""
 
 _READ_BYTES = 1 << 16
-_WRITE_BYTES = 4096  # what a pipe that can be written to takes without waiting
+_WRITE_BYTES = 4096  # a writable pipe takes this much without blocking
 
 
 @contextmanager
 def claimed() -> Iterator[tuple[int, int]]:
-    """Descriptors of standard input and output for the block, in which 0 leads to nothing and 1 to standard error.
+    """Yield duplicates of standard input and output; for the block, 0 is the null device and 1 standard error.
 
-    What tools print, and what child processes write or read, cannot get among the messages.
+    So the output of tools and the input and output of child processes cannot mix with the messages.
     """
     own = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDONLY)
@@ -48,7 +48,7 @@ def claimed() -> Iterator[tuple[int, int]]:
 
 
 class _Input:
-    """What comes on a descriptor, piece by piece."""
+    """The input on a descriptor, piece by piece."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -79,7 +79,7 @@ async def _write(descriptor: int, data: bytes) -> None:
 
 @asynccontextmanager
 async def stdio_streams(read_descriptor: int, write_descriptor: int) -> AsyncIterator[TransportStreams]:
-    """A connection over two descriptors, which stay open. What was sent is written before the block is left."""
+    """Make a connection over two descriptors, which stay open. Sent messages are written before the block is left."""
     incoming, read = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     write, outgoing = anyio.create_memory_object_stream[SessionMessage](0)
 
@@ -89,7 +89,7 @@ async def stdio_streams(read_descriptor: int, write_descriptor: int) -> AsyncIte
         except MessageTooLongError as error:
             logger.error("the client %s: this ends the connection", error)
         except ConnectionError:
-            pass  # as good as its end
+            pass  # the same as the end of input
 
     async def speak(data: bytes) -> None:
         await _write(write_descriptor, data)

@@ -1,1 +1,1 @@
-"""What runs in a cell's process alone, after the fork."""
+"""A cell's process, after the fork."""

@@ -1,12 +1,11 @@
-"""Taking away from a cell's process everything that running JavaScript does not need.
+"""Confines a cell's process to what running JavaScript needs.
 
 Runs in the forked child before it reads a user's source. The layers, from the outside in: it dies with the zygote, it
-cannot gain privileges, it has no core dumps and no resources beyond its limits, no descriptor but its link and
+cannot gain privileges, it has no core dumps and no resources beyond its limits, no descriptors except its link and
 standard error, and a seccomp filter that kills the process at any system call outside the list below.
-`docs/security.md` says what each layer promises.
+`docs/security.md` explains what each layer guarantees.
 
-The filter is assembled here because it is a dozen instructions over a list of numbers: what it allows can be read in
-one place, and loading it needs no library that a machine may lack.
+The filter is assembled here because it is only a dozen instructions over a list of numbers, and no library is needed.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ _SYS_SECCOMP, _SECCOMP_GET_ACTION_AVAIL = 317, 2
 _AUDIT_ARCH_X86_64 = 0xC000003E
 _X32_SYSCALL_BIT = 0x4000_0000
 
-# System calls of x86-64 that a traced runtime made through compilation, garbage collection, regular expressions, dates
-# and locales, plus what the link and the allocator need.
+# The x86-64 system calls of a traced runtime during compilation, garbage collection, regular expressions, dates and
+# locales, plus those of the link and the allocator.
 ALLOWED = {
     "read": 0,
     "write": 1,
@@ -49,7 +48,7 @@ ALLOWED = {
     "exit_group": 231,
     "getrandom": 318,
 }
-# What the engine would like and does not get: it takes an error in its stride.
+# System calls that return an error, which the engine handles.
 REFUSED = {
     "stat": 4,
     "fstat": 5,
@@ -78,21 +77,21 @@ _MAP_SHARED = 1
 
 
 DATA_HEADROOM_BYTES = 1024 * 1024 * 1024
-"""How much more memory a cell may ask for than it may fill. To write a string as JSON, for one, the engine asks for six
-to twelve bytes a character, and leaves most of them alone."""
+"""How much more memory a cell may allocate than it may fill. For example, to encode a string as JSON the engine
+allocates six to twelve bytes a character and uses few of them."""
 
 
 class ConfinementError(Exception):
-    """A layer of the confinement could not be put on; the message names it and says what to do."""
+    """A layer of the confinement cannot be applied; the message names it and says what to do."""
 
 
 def supported() -> bool:
-    """Whether this machine's instruction set has a filter here."""
+    """Return whether there is a filter for this machine's instruction set."""
     return os.uname().machine == "x86_64"
 
 
 def seccomp_program() -> bytes:
-    """The filter as a classic BPF program: 8 bytes an instruction."""
+    """Return the filter as a classic BPF program of 8 bytes an instruction."""
     numbers = [(number, _RET_ALLOW) for number in ALLOWED.values()]
     numbers += [(number, _RET_EACCES) for number in REFUSED.values()]
     program = [
@@ -102,7 +101,7 @@ def seccomp_program() -> bytes:
         (_LD_ABS, 0, 0, _OFFSET_NUMBER),
         (_JGE, 0, 1, _X32_SYSCALL_BIT),
         (_RET, 0, 0, _RET_KILL_PROCESS),
-        # Shared memory counts towards no limit, and the engine wants none.
+        # Shared memory counts towards no limit, and the engine uses none.
         (_JEQ, 0, 4, ALLOWED["mmap"]),
         (_LD_ABS, 0, 0, _OFFSET_MMAP_FLAGS),
         (_JSET, 0, 1, _MAP_SHARED),
@@ -121,11 +120,16 @@ class _Program(ctypes.Structure):
 
 
 class Confinement:
-    """Everything prepared before the fork, so that putting it on takes a handful of system calls.
+    """The confinement, prepared before the fork so that applying it takes few system calls.
 
-    `memory_limit` is what the process may fill, in bytes above what it holds when it is forked; here it only bounds
-    what may be asked for (`DATA_HEADROOM_BYTES` more), the host watches the rest. `cpu_seconds` is processor time.
-    None leaves a limit off. With `seccomp=False` the filter is left out, and nothing else.
+    Args:
+        seccomp: Whether to apply the system call filter.
+        memory_limit: The memory that the process may fill, in bytes beyond what it has at the fork; None for no limit.
+            Here it only bounds allocations (`DATA_HEADROOM_BYTES` more); the host watches the rest.
+        cpu_seconds: The limit of processor time; None for no limit.
+
+    Raises:
+        ConfinementError: This machine has no system call filter.
     """
 
     def __init__(self, *, seccomp: bool, memory_limit: int | None, cpu_seconds: int | None) -> None:
@@ -135,14 +139,11 @@ class Confinement:
         self._cpu_seconds = cpu_seconds
         self._program: _Program | None = None
         if seccomp:
+            remedy = "run with --confinement off to do without"
             if not supported():
-                raise ConfinementError(
-                    f"no system call filter for {os.uname().machine}: run with --confinement off to do without"
-                )
+                raise ConfinementError(f"no system call filter for {os.uname().machine}: {remedy}")
             if not self._filter_available():
-                raise ConfinementError(
-                    "the kernel has no system call filter that kills: run with --confinement off to do without"
-                )
+                raise ConfinementError(f"the kernel has no system call filter that kills: {remedy}")
             code = seccomp_program()
             self._code = ctypes.create_string_buffer(code, len(code))
             self._program = _Program(len(code) // 8, ctypes.addressof(self._code))
@@ -152,12 +153,12 @@ class Confinement:
         return bool(self._libc.syscall(_SYS_SECCOMP, _SECCOMP_GET_ACTION_AVAIL, 0, ctypes.byref(verdict)) == 0)
 
     def apply(self, parent: int) -> None:
-        """Put everything on. `parent` is the pid of the process that forked this one."""
+        """Apply all layers. `parent` is the pid of the process that forked this one."""
         self.apply_inherited()
         self.apply_own(parent)
 
     def apply_inherited(self) -> None:
-        """The layers that a forked process has from the one that forked it: put on once, in the zygote."""
+        """Apply the layers that forked processes inherit; once, in the zygote."""
         self._prctl("no new privileges", PR_SET_NO_NEW_PRIVS, 1)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -166,7 +167,7 @@ class Confinement:
             resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
     def apply_own(self, parent: int) -> None:
-        """The layers that each process has to put on for itself; the filter last, because it forbids the others."""
+        """Apply the layers that each process needs for itself; the filter last, because it forbids the others."""
         self._prctl("death signal", PR_SET_PDEATHSIG, 9)
         if os.getppid() != parent:
             os._exit(0)
@@ -182,6 +183,6 @@ class Confinement:
 
 
 def _data_bytes() -> int:
-    """What this process has of the memory that RLIMIT_DATA counts, filled or not, in bytes."""
+    """Return this process's memory that counts towards RLIMIT_DATA, in bytes."""
     with open("/proc/self/statm", "rb") as file:
         return int(file.read().split()[5]) * resource.getpagesize()

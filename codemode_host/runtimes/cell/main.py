@@ -1,7 +1,7 @@
-"""What a cell's process does: run one script to its end, and answer the link in between.
+"""The main loop of a cell's process: runs one script to its end and serves the link.
 
-Single-threaded and confined; JavaScript and this loop take turns. Whatever goes wrong in here ends the process: the
-host sees that, and nothing else can be trusted any more.
+Single-threaded and confined; JavaScript and this loop take turns. Any error here ends the process, which the host
+notices, because the process can no longer be trusted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from codemode_host.runtimes import link
 from codemode_host.runtimes.engine.realm import Realm
 from codemode_protocol.limits import CELL_STORED_TOO_LARGE, MAX_ITEM_JSON_BYTES, MIB, NOTIFICATION_TOO_LARGE
 
-TYPE_CHECKING = False  # typing itself takes 3 ms to import
+TYPE_CHECKING = False  # importing typing takes 3 ms
 if TYPE_CHECKING:
     from typing import NoReturn
 
@@ -30,11 +30,11 @@ MAX_POLL_MS = 2**31 - 1
 LARGE_PAYLOAD_BYTES = 1024 * 1024
 
 IDLE_MS = 10
-"""A runtime that has waited for so many milliseconds uses the time. One that is needed sooner is better off without."""
+"""Milliseconds without a script after which a runtime prepares itself. Earlier it would delay a script that arrives."""
 
 
 class _Cell:
-    """The state that `emit` needs; one a process."""
+    """The process's state, for `emit`."""
 
     def __init__(self) -> None:
         self.reading = -1
@@ -43,7 +43,7 @@ class _Cell:
         self.memory = memoryview(b"")
         self.buffer = bytearray()
         self.timers: list[tuple[float, int]] = []
-        """A heap of when and which. A cleared one stays until it is due, or until every second one is cleared."""
+        """A heap of times and ids. A cleared timer stays until it is due, or until half of all timers are cleared."""
         self.cleared: set[int] = set()
 
 
@@ -51,9 +51,9 @@ _cell = _Cell()
 
 
 def emit(kind: str, text: str) -> None:
-    """Take what the prelude has to say. JavaScript's only way out, besides the output memory.
+    """Handle a message of the prelude: JavaScript's only way out except the output memory.
 
-    Never raises into JavaScript: a failure in here ends the process.
+    Never raises into JavaScript: a failure here ends the process.
     """
     try:
         if kind == "call":
@@ -76,7 +76,7 @@ def emit(kind: str, text: str) -> None:
             raise AssertionError(f"the prelude emitted {kind!r}")
     except MemoryError:
         os._exit(link.EXIT_OUT_OF_MEMORY)
-    except BaseException:  # noqa: BLE001 whatever it is, nothing in here can be trusted any more
+    except BaseException:  # noqa: BLE001 - the process can no longer be trusted
         _panic()
 
 
@@ -86,7 +86,7 @@ def run(realm: Realm, reading: int, writing: int, memory: memoryview) -> NoRetur
         _cell.reading, _cell.writing, _cell.memory = reading, writing, memory
         _cell.poll.register(reading, select.POLLIN)
         if not _cell.poll.poll(IDLE_MS):
-            realm.prepare()  # nobody waits: have the pages that every script needs, for whoever comes
+            realm.prepare()  # while idle
         while (frame := _take_frame()) is None:
             _fill()
         kind, payload = frame
@@ -97,7 +97,7 @@ def run(realm: Realm, reading: int, writing: int, memory: memoryview) -> NoRetur
         _loop(realm)
     except MemoryError:
         os._exit(link.EXIT_OUT_OF_MEMORY)
-    except BaseException:  # noqa: BLE001 whatever it is, nothing in here can be trusted any more
+    except BaseException:  # noqa: BLE001 - the process can no longer be trusted
         _panic()
 
 
@@ -166,7 +166,7 @@ def _finish(result: str) -> NoReturn:
 
 
 def _await_flushed() -> None:
-    """Read until the host has taken the output. Answers to tool calls that come first stay in the buffer."""
+    """Read until the host has taken the output. Earlier answers to tool calls stay in the buffer."""
     scanned = 0
     while True:
         while len(_cell.buffer) - scanned >= link.HEADER.size:
@@ -217,7 +217,7 @@ def _write(data: bytes) -> None:
 
 
 def complain() -> None:
-    """Say on standard error, which the host keeps, what is being handled, and in which process."""
+    """Write the exception being handled and the process id to standard error, which the host keeps."""
     sys.stderr.write(f"[{os.getpid()}] the runtime is broken\n")
     sys.excepthook(*sys.exc_info())
 

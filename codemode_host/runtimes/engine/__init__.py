@@ -1,1 +1,1 @@
-"""SpiderMonkey in this process: initialised in the zygote, used in the cells forked from it."""
+"""SpiderMonkey, initialised in the zygote and used in the cells forked from it."""

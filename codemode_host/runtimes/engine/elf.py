@@ -1,9 +1,7 @@
-"""Look up symbols and relocation slots in a 64-bit little-endian ELF library on disk.
+"""Looks up symbols and relocation slots in a 64-bit little-endian ELF library on disk.
 
-The dynamic loader resolves exported symbols only. Two things that the engine needs are not exported: a local
-variable, which only ``.symtab`` names, and the address of the slot through which a library calls a function
-that it imports, which only the relocation tables name. Nothing here knows what it is asked for; `engine` says
-why it asks.
+The dynamic loader resolves only exported symbols. `loading` needs two others: a local variable, which only ``.symtab``
+names, and the slot through which a library calls a function that it imports, which only the relocation tables name.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ class ElfError(ValueError):
 
 
 class Library:
-    """One ELF file, mapped read-only. Offsets in its answers are relative to where the library is loaded."""
+    """One ELF file, mapped read-only. Returned offsets are relative to the address at which the library is loaded."""
 
     def __init__(self, path: str) -> None:
         with open(path, "rb") as file:
@@ -44,10 +42,9 @@ class Library:
         self._bytes.close()
 
     def variable(self, name: str, size: int) -> int | None:
-        """Offset of the data symbol `name` of `size` bytes in ``.symtab``, or None if there is no such
-        symbol.
+        """Return the offset of the data symbol `name` of `size` bytes in ``.symtab``, or None if there is none.
 
-        Searches the raw tables instead of unpacking them: the symbol table of libmozjs has 58,000 entries.
+        The raw tables are searched without unpacking them: the symbol table of libmozjs has 58,000 entries.
         """
         for section in self._sections:
             if section[1] != _SYMTAB:
@@ -67,9 +64,7 @@ class Library:
         return None
 
     def slot(self, name: str) -> int | None:
-        """Offset of the slot that holds the address of the imported function `name`, or None if it is not
-        imported.
-        """
+        """Return the offset of the slot with the address of the imported function `name`, or None if not imported."""
         symbol = None
         for section in self._sections:
             if section[1] != _DYNSYM:

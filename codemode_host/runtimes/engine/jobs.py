@@ -1,7 +1,7 @@
-"""PythonMonkey's own promise jobs, for when the engine's queue cannot be had.
+"""A queue for PythonMonkey's promise jobs, if the engine's own queue is not available.
 
-PythonMonkey hands every promise job to the running asyncio loop. This loop does nothing but keep the jobs in
-the order in which they come, which is the order that the language asks for.
+PythonMonkey passes every promise job to the running asyncio loop. This loop only keeps the jobs in order of arrival,
+which is the order that the language requires.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _OWN_REFERENCES = 3
 
 
 class JobLoop(asyncio.AbstractEventLoop):
-    """The least that PythonMonkey takes for a running event loop."""
+    """The minimal event loop that PythonMonkey accepts."""
 
-    # PythonMonkey looks for an exception handler and finds that there is one; nothing ever calls it.
+    # PythonMonkey checks that there is an exception handler; it is never called.
     _exception_handler = True
 
     def __init__(self) -> None:
@@ -39,15 +39,15 @@ class JobLoop(asyncio.AbstractEventLoop):
             jobs, self._jobs = self._jobs, []
             for job in jobs:
                 job()
-                # PythonMonkey 1.4.1 keeps a reference to each job for ever, and the awaited value with it.
+                # PythonMonkey 1.4.1 leaks a reference to each job and so its awaited value.
                 if sys.getrefcount(job) > _OWN_REFERENCES:
                     ctypes.pythonapi.Py_DecRef(ctypes.py_object(job))
 
 
 def install() -> JobLoop:
-    """Make a loop the running one of this thread and of its forked children, for as long as they live."""
+    """Make a loop the running one of this thread and of its forked children, permanently."""
     loop = JobLoop()  # type: ignore[abstract]
     asyncio._set_running_loop(loop)
-    # asyncio takes a loop for running only in the process where it was set.
+    # asyncio considers a loop running only in the process where it was set.
     os.register_at_fork(after_in_child=lambda: asyncio._set_running_loop(loop))
     return loop

@@ -1,28 +1,24 @@
-"""Load SpiderMonkey through PythonMonkey's extension module. The only module that knows PythonMonkey's
-insides.
+"""Loads SpiderMonkey through PythonMonkey's extension module. Only this module knows PythonMonkey's internals.
 
-Do not touch this lightly. Everything here holds for ``pythonmonkey==1.4.1`` and is checked at start, by
-`self_check` and on the way; what cannot be checked has a fallback that is slower, never wrong:
+Change with care. Everything here holds for ``pythonmonkey==1.4.1`` and is checked at start, by `self_check` and during
+loading; what cannot be checked has a fallback that is slower, never wrong:
 
-1. *The extension alone.* The package around it takes seven times as long to import and gives JavaScript
-   Python's `eval`. Loading the extension module by its file leaves the package out.
-2. *One thread.* A process that forks loses its threads, and an engine that has lost its helper threads hangs
-   in its next garbage collection. With `js::gCanUseExtraThreads` false before it is initialised the engine
-   starts none. The variable is no exported symbol, so it is looked up in ``.symtab``. Checked: it is a
-   one-byte variable that is true, and afterwards the process has one thread. Fallback:
-   `Engine.single_threaded` is False, and whoever forks must fork first and load then.
-3. *The engine's own job queue.* It must be chosen (`js::UseInternalJobQueues`) before
-   `JS::InitSelfHostedCode`, and PythonMonkey's initialisation goes through both without a pause. Its call of
-   `JS::InitSelfHostedCode` goes through a relocation slot, which is pointed at a function of ours meanwhile.
-   Checked: the slot held the address that the loader gives for that symbol, our function was called, and a
-   promise job runs when `js::RunJobs` is called. Fallback: `Engine.native_jobs` is False, and PythonMonkey's
-   queue is used (`jobs`).
-4. *No rejection tracker.* PythonMonkey's crashes on reasons such as a Symbol. It is an exported setter.
-5. *Out of memory is a status.* See `exhaustion`. Without a fallback.
-6. *No asyncio.* PythonMonkey's initialisation imports it, for one `asyncio.Event` that only its own job queue
-   and `wait` ever touch: three quarters of the time that the initialisation takes. It gets a stand-in with
-   these two names. Checked: were it to want any other, the initialisation would fail with an AttributeError,
-   and the self-check with it.
+1. *The extension alone.* The package around it takes seven times as long to import and gives JavaScript Python's
+   `eval`. Loading the extension module by its file avoids the package.
+2. *One thread.* A fork loses all other threads, and an engine without its helper threads hangs in its next garbage
+   collection. The engine starts none if `js::gCanUseExtraThreads` is false before its initialisation. The variable is
+   not exported, so it is looked up in ``.symtab``. Checked: it is a one-byte variable that is true, and afterwards the
+   process has one thread. Fallback: `Engine.single_threaded` is False, and a process must fork before it loads.
+3. *The engine's own job queue.* It must be selected (`js::UseInternalJobQueues`) before `JS::InitSelfHostedCode`, and
+   PythonMonkey's initialisation leaves no time between. Its call of `JS::InitSelfHostedCode` goes through a relocation
+   slot, which is pointed to a function of ours meanwhile. Checked: the slot held the address that the loader gives for
+   that symbol, our function was called, and a promise job runs when `js::RunJobs` is called. Fallback:
+   `Engine.native_jobs` is False, and PythonMonkey's queue is used (`jobs`).
+4. *No rejection tracker.* PythonMonkey's crashes on reasons such as a Symbol. It is removed by an exported setter.
+5. *Out of memory is a status.* See `exhaustion`. It has no fallback.
+6. *No asyncio.* PythonMonkey's initialisation imports it, for one `asyncio.Event` that only its own job queue and
+   `wait` use: three quarters of the initialisation's time. It gets a stand-in for these two names. Checked: if it used
+   any other, the initialisation would fail with an AttributeError, and so would the self-check.
 """
 
 from __future__ import annotations
@@ -37,7 +33,7 @@ from codemode_host.runtimes.engine.exhaustion import ExhaustionError, exit_when_
 from codemode_host.runtimes.engine.spidermonkey import FULFILLED, Interface, MissingSymbol
 from codemode_host.runtimes.link import EXIT_OUT_OF_MEMORY
 
-TYPE_CHECKING = False  # typing itself takes 3 ms to import
+TYPE_CHECKING = False  # importing typing takes 3 ms
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
@@ -51,11 +47,11 @@ _PAGE = 4096
 
 
 class EngineError(RuntimeError):
-    """The engine cannot be used here. The message names what is wrong."""
+    """The engine cannot be used on this machine; the message says why."""
 
 
 class EngineOptions:
-    """What to ask of the engine. False forces a fallback, as if the trick in question did not work."""
+    """The options of the engine. False forces the fallback of the trick."""
 
     __slots__ = ("native_jobs", "single_threaded")
 
@@ -65,14 +61,14 @@ class EngineOptions:
 
 
 class Engine:
-    """The engine of this process; there can be no second one."""
+    """The only engine of this process."""
 
     def __init__(
         self, module: Any, interface: Interface, single_threaded: bool, run_jobs: Callable[[], None] | None
     ) -> None:
         self.interface = interface
         self.single_threaded = single_threaded
-        """The engine has started no thread, so that forking this process is sound."""
+        """The engine has started no threads, so that this process may be forked."""
         self.native_jobs = run_jobs is None
         """Promise jobs are in the engine's own queue."""
         self.run_jobs: Callable[[], None] = run_jobs or interface.run_jobs
@@ -80,12 +76,12 @@ class Engine:
         self._module = module
 
     def evaluate(self, script: str, filename: str) -> Any:
-        """Evaluate a script of ours. Strings and functions come back as PythonMonkey's wrappers of them."""
+        """Evaluate one of our own scripts. Strings and functions are returned as PythonMonkey's wrappers."""
         return self._module.eval(script, {"filename": filename})
 
 
 class _Mapping:
-    """Both libraries, in memory, the engine not initialised yet."""
+    """Both libraries in memory, before the engine is initialised."""
 
     def __init__(self) -> None:
         spec = PathFinder.find_spec("pythonmonkey")
@@ -95,7 +91,7 @@ class _Mapping:
         path = os.path.join(directory, _LIBRARY)
         self.extension_path = os.path.join(directory, _EXTENSION)
         try:
-            # Global, and before the extension: this is the copy that the extension then binds to.
+            # Global and before the extension, so that the extension binds to this copy.
             ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
             self.library = ctypes.PyDLL(path)
             self.extension = ctypes.PyDLL(self.extension_path)
@@ -110,7 +106,7 @@ class _Mapping:
             self.threads_offset = self.slot_offset = None
 
     def forbid_threads(self) -> bool:
-        """Trick 2. False: the variable is not where it should be, and nothing was changed."""
+        """Apply trick 2. Return False, without a change, if the variable is not where it should be."""
         base = _base(ctypes.cast(self.library[_USE_INTERNAL_QUEUES], ctypes.c_void_p).value, _LIBRARY)
         if self.threads_offset is None or base is None:
             return False
@@ -121,15 +117,14 @@ class _Mapping:
         return True
 
     def slot(self) -> ctypes.c_uint64 | None:
-        """The relocation slot of trick 3, made writable; None when it is not where it should be."""
+        """Make the relocation slot of trick 3 writable and return it; None if it is not where it should be."""
         start = getattr(self.extension, "PyInit_pythonmonkey", None)
         base = _base(ctypes.cast(start, ctypes.c_void_p).value, _EXTENSION) if start is not None else None
         if self.slot_offset is None or base is None:
             return None
         address = base + self.slot_offset
         page = address & ~(_PAGE - 1)
-        # Where the linker protected the slot after relocation. It stays writable: taking the right away again
-        # would take it from its neighbours too.
+        # The linker protected the page after relocation. It stays writable, because other slots on it may have to be.
         if ctypes.CDLL(None).mprotect(ctypes.c_void_p(page), ctypes.c_size_t(_PAGE), 3) != 0:
             return None
         slot = ctypes.c_uint64.from_address(address)
@@ -139,7 +134,7 @@ class _Mapping:
 
 
 class _Event:
-    """All that PythonMonkey does with an `asyncio.Event` outside of its `wait`."""
+    """The methods of `asyncio.Event` that PythonMonkey uses outside of its `wait`."""
 
     def set(self) -> None: ...
 
@@ -147,7 +142,7 @@ class _Event:
 
 
 class _NoAsyncio:
-    """Stands in for asyncio, unless it is imported anyway, while PythonMonkey initialises."""
+    """A stand-in for asyncio during PythonMonkey's initialisation, unless asyncio is already imported."""
 
     def __enter__(self) -> None:
         self._needed = "asyncio" not in sys.modules
@@ -171,7 +166,7 @@ class _DlInfo(ctypes.Structure):
 
 
 def _base(address: int | None, name: str) -> int | None:
-    """Where the library that `address` is in was loaded, provided that it is the library `name`."""
+    """Return the load address of the library that contains `address`; None if it is not the library `name`."""
     info = _DlInfo()
     if not ctypes.CDLL(None).dladdr(ctypes.c_void_p(address), ctypes.byref(info)) or not info.file:
         return None
@@ -183,10 +178,10 @@ _engine: Engine | None = None
 
 
 def preload() -> None:
-    """Map everything that the engine is made of, and initialise nothing: a child forked from here loads in 14
-    ms.
+    """Map the libraries without initialising the engine; a child forked after this loads it in 14 ms.
 
-    Raises EngineError when PythonMonkey 1.4.1 is not there.
+    Raises:
+        EngineError: PythonMonkey 1.4.1 is not installed.
     """
     global _mapping
     if _mapping is None:
@@ -225,7 +220,7 @@ def load(options: EngineOptions | None = None) -> Engine:
             module.eval("Promise.resolve().then(() => {}); undefined")
             run_jobs()
         except RuntimeError as error:
-            # CPython 3.13 keeps the running loop where PythonMonkey 1.4.1 does not look.
+            # PythonMonkey 1.4.1 cannot find CPython 3.13's running loop.
             raise EngineError(
                 "the engine's own job queue cannot be had here, and PythonMonkey's finds no event loop on Python "
                 f"{sys.version_info.major}.{sys.version_info.minor}: {error}"
@@ -236,7 +231,7 @@ def load(options: EngineOptions | None = None) -> Engine:
 
 
 def _initialise(mapping: _Mapping, slot: ctypes.c_uint64 | None) -> tuple[Any, bool]:
-    """Run the extension's initialisation, once. Whether the engine has its own queue comes second."""
+    """Run the extension's initialisation; return the module and whether the engine has its own job queue."""
     loader = ExtensionFileLoader("pythonmonkey", mapping.extension_path)
     spec = ModuleSpec("pythonmonkey", loader, origin=mapping.extension_path)
     chosen, saved = False, 0
@@ -266,10 +261,12 @@ def _initialise(mapping: _Mapping, slot: ctypes.c_uint64 | None) -> tuple[Any, b
 
 
 def self_check(engine: Engine) -> None:
-    """Try, in a few milliseconds, everything that `load` and `Interface` lean on. Raises EngineError naming
-    what failed.
+    """Test everything that `load` and `Interface` rely on, in a few milliseconds, without side effects.
 
-    Meant for the process that loaded the engine, before any other code runs in it. Leaves nothing behind.
+    Call it in the process that loaded the engine, before any other code runs in it.
+
+    Raises:
+        EngineError: A check failed; the message names it.
     """
     interface = engine.interface
 
@@ -299,10 +296,8 @@ def self_check(engine: Engine) -> None:
         require(seen == "a,b,c,d,check.mjs:3:18", f"a module noted {seen}")
         # Calls with strings and numbers.
         note = interface.take("note")
-        require(
-            interface.call(note, "é".encode()) and interface.call_number(note, 7),
-            "a function could not be called",
-        )
+        called = interface.call(note, "é".encode()) and interface.call_number(note, 7)
+        require(called, "a function could not be called")
         require(str(engine.evaluate("seen.slice(5).join()", "check.js")) == "é,7", "arguments arrived changed")
     finally:
         engine.evaluate("delete globalThis.seen; delete globalThis.note; undefined", "check.js")

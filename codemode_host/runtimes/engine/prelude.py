@@ -1,7 +1,7 @@
-"""The prelude's source: its fragments, put together, with the constants that other files declare.
+"""Assembles the prelude's source from its fragments and the constants that other files declare.
 
-A fragment for each topic is in `prelude/`. All are one function's body, in the order of `FRAGMENTS`, so that each may
-use what the ones before it declare. `capture.js` begins with the rules that hold in all of them.
+A fragment for each topic is in `prelude/`. Together they are one function's body, in the order of `FRAGMENTS`, so that
+each may use declarations of earlier ones. `capture.js` begins with the rules for all of them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from codemode_protocol.helpers import NAMES
 from codemode_protocol.limits import CELL_STORED_TOO_LARGE, MAX_JSON_DEPTH, MIB
 
 FILE_NAME = "exec_main.mjs"
-"""What a script's own frames are known by."""
+"""The file name in a script's own stack frames."""
 
 FRAGMENTS = (
     *("capture", "output", "errors", "json", "outcome", "tools", "timers", "media", "settled", "helpers", "globals"),
@@ -47,7 +47,7 @@ def prelude_source() -> str:
 
 
 def warm_up_source() -> bytes:
-    """Return a script that uses everything that the prelude has."""
+    """Return a script that uses most of the prelude."""
     return _read("warm_up.js").encode()
 
 

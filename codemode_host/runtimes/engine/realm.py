@@ -1,8 +1,7 @@
-"""One script's world: the prelude around it, its module, its answers and its end.
+"""One script's realm: the prelude, its module, the answers to its calls, and its end.
 
-Everything up to `Realm.start` happens before the fork and belongs to all scripts; from `start` on the realm
-belongs to one script, which may have replaced every builtin: nothing here then asks JavaScript anything that
-it could answer wrongly.
+Everything before `Realm.start` happens before the fork and is shared by all scripts. From `start` on the realm belongs
+to one script, which may have replaced every builtin, so nothing here relies on answers that JavaScript could forge.
 """
 
 from __future__ import annotations
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
     from codemode_host.runtimes.engine.spidermonkey import ObjectRoot
 
 _REHEARSALS = 150
-"""The engine compiles to machine code what has been run a hundred times. What was just short of that, each cell would
-compile anew."""
+"""The engine compiles to machine code what has run a hundred times; otherwise each cell would compile it again."""
 
 _NO_ERROR = '{"error":null,'
 _OUT_OF_MEMORY = '{"error":"out of memory","stored":{}}'
@@ -33,9 +31,10 @@ _OUT_OF_MEMORY = '{"error":"out of memory","stored":{}}'
 class Realm:
     """The prelude, evaluated in the engine of this process, and later one script in it.
 
-    `emit` is called with a kind and a text as `str` (the kinds are listed at the prelude's calls of it) and
-    must not raise. `output` is the writable memory that takes texts and images; its address must stay valid
-    for ever.
+    Args:
+        engine: The engine.
+        emit: Called with a kind (see the prelude's calls) and a text; must not raise.
+        output: The writable memory for texts and images. Its address must stay valid forever.
     """
 
     def __init__(self, engine: Engine, emit: Callable[[str, str], None], output: memoryview) -> None:
@@ -67,10 +66,12 @@ class Realm:
         self._warm_up()
 
     def start(self, source: bytes, tools: bytes, stored: bytes) -> None:
-        """Run the script up to its first await.
+        """Run the script up to its first await. If it does not compile, link or run, see `finished`.
 
-        `source` is UTF-8; `tools` is JSON ``[{"name": …, "description": …}, …]``, the names identifiers; `stored` is
-        JSON ``{"key": "JSON text", …}``. A script that does not compile, link or run is a failed one: see `finished`.
+        Args:
+            source: The script, in UTF-8.
+            tools: JSON ``[{"name": …, "description": …}, …]``, the names identifiers.
+            stored: JSON ``{"key": "JSON text", …}``.
         """
         interface = self._interface
         self._check(interface.call(self._set_tools, tools))
@@ -89,9 +90,7 @@ class Realm:
         self._check(self._interface.call_number(self._fire, timer_id))
 
     def finished(self) -> str | None:
-        """None while the script runs, else JSON ``{"error": null or text, "stored": {"key": "JSON text",
-        …}}``.
-        """
+        """Return None while the script runs, else JSON ``{"error": null or text, "stored": {"key": "JSON text"}}``."""
         interface = self._interface
         if not self._failed:
             state = interface.promise_state(self._promise)
@@ -101,11 +100,11 @@ class Realm:
                 self._check(interface.call_with(self._fail, interface.promise_result(self._promise)))
         self._check(interface.call_number(self._finish, 0))
         if not self._outcome or (self._failed and self._outcome.startswith(_NO_ERROR)):
-            return _OUT_OF_MEMORY  # the engine could not even say so
+            return _OUT_OF_MEMORY  # too little was left to report anything
         return self._outcome
 
     def _receive(self, kind: str, text: str) -> None:
-        # What arrives are views of JavaScript's memory; str() copies them.
+        # The arguments are views of JavaScript's memory; str() copies them.
         try:
             if kind == "outcome":
                 self._outcome = str(text)
@@ -126,31 +125,25 @@ class Realm:
             os._exit(link.EXIT_BROKEN)
 
     def prepare(self) -> None:
-        """Touch in a freshly forked process what every script will touch. Optional, and only before `start`.
+        """Touch the memory that every script uses, in a freshly forked process. Optional, and only before `start`.
 
-        The pages of the engine's code and heap that a script needs are mapped and copied one by one after a
-        fork. That is most of the time that a small script takes; a process that waits for its script can do
-        it beforehand.
+        After a fork, the pages of the engine's code and heap are mapped and copied one by one. That is most of the time
+        of a small script; a process that waits for its script can do it beforehand.
         """
         self._rehearse(b"text(await tools.warm({}));", lambda: self.settle(b"[[1,true,1]]"))
 
     def rehearse(self) -> None:
-        """Have compiled to machine code what every script runs. Optional, before the fork; takes 15 ms."""
+        """Make the engine compile what every script runs to machine code. Optional, before the fork; takes 15 ms."""
         for _ in range(_REHEARSALS):
             self.prepare()
 
     def warm_up_locales(self) -> None:
-        """Load what dates and numbers need when they are written for a locale: 10 ms. Optional, before the
-        fork.
-        """
-        self._rehearse(
-            b"text(new Date(0).toLocaleString() + (1e6).toLocaleString() + 'b'.localeCompare('a'));", lambda: None
-        )
+        """Load the data for formatting dates and numbers in a locale. Optional, before the fork; takes 10 ms."""
+        script = b"text(new Date(0).toLocaleString() + (1e6).toLocaleString() + 'b'.localeCompare('a'));"
+        self._rehearse(script, lambda: None)
 
     def _warm_up(self) -> None:
-        """Run a script that uses everything, so that the processes forked from this one find it compiled and
-        in memory.
-        """
+        """Run a script that uses most of the prelude, so that forked processes find it compiled and in memory."""
 
         def answer() -> None:
             self.settle(b'[[1,true,{"a":[1,"b",null]}],[2,false,"no"]]')
@@ -173,11 +166,11 @@ class Realm:
         self._failed, self._outcome, self._emit = False, "", emit
         self._module.object = self._promise.object = 0
         for _, root in self._helper_modules.values():
-            root.object = 0  # they hold the rehearsal's tools
+            root.object = 0  # it refers to the rehearsal's tools
         return result
 
     def _put(self, kind: int, text: str) -> None:
-        """Write an item into the output memory, as the prelude does for short and for very long ones."""
+        """Write an item into the output memory; the prelude itself does that for short and very long ones."""
         try:
             data = text.encode("latin-1")
         except UnicodeEncodeError:
@@ -220,7 +213,7 @@ class Realm:
             if is_named(name):
                 options, root = self._helper_modules[name]
                 if not root.object:
-                    # Its dependants run after it, so that the globals are still what the prelude made them.
+                    # It runs before the modules that import it, so the globals are still the prelude's.
                     source = "export const " + ", ".join(f"{export} = globalThis.{export}" for export in exports)
                     if not self._interface.compile_module(options, source.encode(), root):
                         return None

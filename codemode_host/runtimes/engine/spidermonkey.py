@@ -1,19 +1,18 @@
-"""The part of SpiderMonkey 136's exported C++ interface that modules, roots and promises need, called through
-ctypes.
+"""SpiderMonkey 136's exported C++ interface for modules, roots and promises, called through ctypes.
 
-Do not touch this lightly: a wrong type here is memory corruption. It leans on a few layouts that no header
-gives Python (the tags of a `JS::Value`, the head of a `JS::PersistentRooted`, the first field of
-`JS::CompileOptions`); `engine.self_check` exercises every one of them, a moving garbage collection included.
+Change with care: a wrong type here is memory corruption. It relies on a few layouts that are not exported (the tags of
+a `JS::Value`, the head of a `JS::PersistentRooted`, the first field of `JS::CompileOptions`); `loading.self_check`
+exercises all of them, including a moving garbage collection.
 
-Everything is called through `ctypes.PyDLL`, which keeps the GIL: any of these calls may run a job, a hook or
-a callback that is Python code.
+Everything is called through `ctypes.PyDLL`, which keeps the GIL, because any of these calls may run a job, a hook or a
+callback in Python.
 """
 
 from __future__ import annotations
 
 import ctypes
 
-TYPE_CHECKING = False  # typing itself takes 3 ms to import
+TYPE_CHECKING = False  # importing typing takes 3 ms
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
@@ -31,7 +30,7 @@ _ROOT_KIND_OBJECT = 3  # BaseShape, JitCode, Scope, Object: the order of JS_FOR_
 _GC_REASON_API = 0
 
 PENDING, FULFILLED, REJECTED = range(3)
-"""What `Interface.promise_state` answers."""
+"""The results of `Interface.promise_state`."""
 
 _CX = "P9JSContext"
 _OBJECT = "NS_6HandleIP8JSObjectEE"
@@ -155,7 +154,7 @@ class ObjectRoot(ctypes.Structure):
 
 
 class _Text(ctypes.Structure):
-    """`JS::SourceText<Utf8Unit>` over memory of ours."""
+    """`JS::SourceText<Utf8Unit>` over our memory."""
 
     _fields_ = (("units", ctypes.c_char_p), ("length", ctypes.c_uint32), ("owns", _bool))
 
@@ -173,11 +172,14 @@ class _Arguments(ctypes.Structure):
 
 
 class MissingSymbol(LookupError):
-    """The library does not export a function that is needed."""
+    """The library does not export a required function."""
 
 
 class Interface:
-    """The functions above bound to one context. Roots stay for the life of the process."""
+    """The functions above, bound to one context. Roots last as long as the process.
+
+    Functions that return False have left an exception pending, or the called JavaScript function threw.
+    """
 
     def __init__(self, library: ctypes.PyDLL, context: int) -> None:
         self._cx = context
@@ -206,10 +208,10 @@ class Interface:
         self._promise_state = self._raw["promise_state"]
         self._run_jobs = self._raw["run_jobs"]
 
-    # Roots: what the garbage collector must see, and update when it moves things.
+    # Roots: pointers that the garbage collector follows, and updates when it moves objects.
 
     def value_root(self) -> int:
-        """Address of a fresh rooted `JS::Value`, undefined at first."""
+        """Return the address of a new rooted `JS::Value`, which is undefined."""
         address = self._base + 8 * self._used
         self._used += 1
         if self._used > len(self._values) or not self._raw["add_value_root"](self._cx, address, b"codemode"):
@@ -217,7 +219,7 @@ class Interface:
         return address
 
     def object_root(self) -> ObjectRoot:
-        """A fresh rooted `JSObject*`, null at first; handles to it are the address of its `object`."""
+        """Return a new rooted `JSObject*`, which is null; a handle to it is the address of its `object`."""
         root = ObjectRoot()
         root.next = root.previous = ctypes.addressof(root)
         self._keep.append(root)
@@ -232,14 +234,14 @@ class Interface:
             raise MemoryError(f"cannot define {name}")
 
     def take(self, name: str, holder: ObjectRoot | None = None) -> int:
-        """Address of a new root that holds the value of a property of `holder`, or else of the global object."""
+        """Return the address of a new root for the value of a property of `holder`, by default the global object."""
         address = self.value_root()
         if not self._raw["get_property"](self._cx, _handle(holder or self._global), name.encode(), address):
             raise MemoryError(f"cannot read {name}")
         return address
 
     def take_object(self, name: str) -> ObjectRoot:
-        """A new root that holds the object that is a property of the global object."""
+        """Return a new root for the object in a property of the global object."""
         value = ctypes.c_uint64.from_address(self.take(name)).value
         if value & ~_PAYLOAD != _TAG_OBJECT:
             raise TypeError(f"{name} is no object")
@@ -248,7 +250,7 @@ class Interface:
         return root
 
     def string(self, text: str) -> int:
-        """Address of a new root that holds a string."""
+        """Return the address of a new root for a string."""
         address = self.value_root()
         made = self._make_string(text.encode())
         if not made:
@@ -257,7 +259,7 @@ class Interface:
         return address
 
     def array_buffer(self, memory: memoryview) -> int:
-        """Address of a rooted ArrayBuffer over `memory`, which is never copied nor freed by the engine."""
+        """Return the address of a rooted ArrayBuffer over `memory`, which the engine neither copies nor frees."""
         pinned = (ctypes.c_char * len(memory)).from_buffer(memory)
         self._keep.append(pinned)
         made = self._raw["new_array_buffer"](self._cx, len(memory), ctypes.addressof(pinned))
@@ -273,7 +275,7 @@ class Interface:
         return made
 
     def call(self, function: int, text: bytes) -> bool:
-        """Call the function rooted at `function` with one string, given in UTF-8. False: it threw."""
+        """Call the function rooted at `function` with one string, given in UTF-8."""
         made = self._make_string(text)
         if not made:
             return False
@@ -283,23 +285,21 @@ class Interface:
         return bool(done)
 
     def call_with(self, function: int, value: int) -> bool:
-        """Call the function rooted at `function` with the value rooted at `value`. False: it threw."""
+        """Call the function rooted at `function` with the value rooted at `value`."""
         arguments = _Arguments(1, value)
         done = self._call(self._cx, self._undefined, function, ctypes.byref(arguments), self._result)
         self._values[1] = UNDEFINED
         return bool(done)
 
     def call_number(self, function: int, number: int) -> bool:
-        """Call the function rooted at `function` with an integer from 0 to 2**31 - 1. False: it threw."""
+        """Call the function rooted at `function` with an integer from 0 to 2**31 - 1."""
         self._values[2] = _TAG_INT32 | number
         done = self._call(self._cx, self._undefined, function, ctypes.byref(self._arguments), self._result)
         self._values[1] = UNDEFINED
         return bool(done)
 
     def take_exception(self) -> int | None:
-        """Clear the pending exception. Address of its root, or None when there is none (the engine ran out of
-        memory).
-        """
+        """Clear the pending exception and return the address of its root; None if the engine ran out of memory."""
         if not self._raw["exception_pending"](self._cx):
             return None
         taken = self._raw["get_exception"](self._cx, self._exception)
@@ -307,7 +307,7 @@ class Interface:
         return self._exception if taken else None
 
     def clear_rejection_tracker(self) -> None:
-        """Unhandled rejections concern nobody from now on."""
+        """Remove PythonMonkey's handler of unhandled rejections."""
         self._raw["set_rejection_tracker"](self._cx, None, None)
 
     def run_jobs(self) -> None:
@@ -315,11 +315,11 @@ class Interface:
         self._run_jobs(self._cx)
 
     def collect(self) -> None:
-        """A full garbage collection, which moves what is young."""
+        """Run a full garbage collection, which moves young objects."""
         self._raw["collect"](self._cx, _GC_REASON_API)
 
     def new_object_root(self) -> ObjectRoot:
-        """A root that holds a new, young plain object. For checks."""
+        """Return a root for a new, young plain object. For checks."""
         root = self.object_root()
         root.object = self._raw["new_plain_object"](self._cx)
         return root
@@ -327,7 +327,7 @@ class Interface:
     # Modules
 
     def compile_options(self, filename: str) -> object:
-        """Options that name the source `filename`, whose lines and columns count from 1."""
+        """Return options for a source named `filename`, whose lines and columns count from 1."""
         name = ctypes.create_string_buffer(filename.encode())
         options = (ctypes.c_uint64 * 128)()  # several times the size of JS::CompileOptions
         self._raw["init_options"](options, self._cx)
@@ -336,19 +336,17 @@ class Interface:
         return options
 
     def compile_module(self, options: object, source: bytes, module: ObjectRoot) -> bool:
-        """Compile UTF-8 `source` into `module`. False: an exception is pending."""
+        """Compile UTF-8 `source` into `module`."""
         made = self._raw["compile_module"](self._cx, options, ctypes.byref(_Text(source, len(source))))
         module.object = made or 0
         return bool(made)
 
     def link(self, module: ObjectRoot) -> bool:
-        """Resolve the imports. False: an exception is pending."""
+        """Resolve the imports."""
         return bool(self._raw["module_link"](self._cx, _handle(module)))
 
     def evaluate(self, module: ObjectRoot, promise: ObjectRoot) -> bool:
-        """Run the module up to its first await. False: an exception is pending. True: `promise` holds its
-        promise.
-        """
+        """Run the module up to its first await, and store its promise in `promise`."""
         done = self._raw["module_evaluate"](self._cx, _handle(module), self._result)
         value, self._values[1] = self._values[1], UNDEFINED
         if done and value & ~_PAYLOAD == _TAG_OBJECT:
@@ -356,20 +354,21 @@ class Interface:
         return bool(done and promise.object and self._raw["is_promise"](_handle(promise)))
 
     def promise_state(self, promise: ObjectRoot) -> int:
-        """PENDING, FULFILLED or REJECTED. JavaScript can neither see nor change the answer."""
+        """Return PENDING, FULFILLED or REJECTED. JavaScript cannot observe or change this."""
         return int(self._promise_state(_handle(promise)))
 
     def promise_result(self, promise: ObjectRoot) -> int:
-        """Address of a root that holds the reason of a rejected promise."""
+        """Return the address of a root for the reason of a rejected promise."""
         ctypes.c_uint64.from_address(self._exception).value = self._raw["promise_result"](_handle(promise))
         return self._exception
 
     def set_module_hooks(self, resolve: Callable[[Callable[[str], bool]], ObjectRoot | None], refusal: int) -> None:
-        """Decide what `import` finds.
+        """Set how imports are resolved. `import.meta` is an empty object.
 
-        `resolve` gets a function that tells whether the specifier equals an ASCII string, and returns the
-        module, or None to fail: then the root at `unresolved` holds the specifier. It must not raise. A
-        dynamic import is rejected with the value rooted at `refusal`. `import.meta` is an empty object.
+        Args:
+            resolve: Gets a function that compares the specifier with an ASCII string; returns the module, or None to
+                fail: then the root at `unresolved` holds the specifier. It must not raise.
+            refusal: The root of the value with which dynamic imports are rejected.
         """
         equal = _bool()
 

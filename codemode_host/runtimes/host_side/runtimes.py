@@ -67,7 +67,7 @@ class Runtime:
     """Serves one cell."""
 
     def __init__(self, pool: RuntimePool, serial: int, reading: int, writing: int, memory: mmap.mmap) -> None:
-        """`reading` and `writing` are the host's ends of the link, non-blocking; they are the runtime's to close."""
+        """Take over the host's ends of the link, which are non-blocking."""
         self._pool = pool
         self.serial = serial
         self.pid: int | None = None
@@ -202,7 +202,7 @@ class Runtime:
                 self._pool.see_off(self)
 
     def evidence(self) -> tuple[str, ...]:
-        """The last lines on standard error that are this process's, or no process's."""
+        """Return the last lines on standard error that are this process's, or no process's."""
         return self._pool.stderr.tail(self.pid)
 
     def ended(self, ending: RuntimeExit) -> None:

@@ -1,6 +1,6 @@
-"""Starting the zygote: one function, importable before anything slow, because the engine takes longest to be ready.
+"""Starts the zygote. Imported before anything slow, because the engine takes longest to be ready.
 
-So there is no `socket`, `pathlib`, `typing` or `contextlib` here: they take longer to import than Python to start.
+So it does not use `socket`, `pathlib`, `typing` or `contextlib`, which take longer to import than Python to start.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 class ZygoteProcess:
-    """A zygote that is starting: its pid, and the host's ends of its control socket and of its standard error."""
+    """A starting zygote: its pid, and the host's ends of its control socket and its standard error."""
 
     def __init__(self, pid: int, control: int, stderr: int) -> None:
         self.pid = pid
@@ -27,7 +27,7 @@ class ZygoteProcess:
 
 
 class ZygoteOptions:
-    """What runtimes are like. `memory_limit` is in bytes, `cpu_seconds` in seconds; None is no limit."""
+    """The options of runtimes. `memory_limit` is in bytes, `cpu_seconds` in seconds; None is no limit."""
 
     def __init__(
         self,
@@ -45,6 +45,7 @@ class ZygoteOptions:
         self.cpu_seconds = cpu_seconds
 
     def words(self) -> list[str]:
+        """Return the options as arguments for the zygote."""
         return [
             f"confined={int(self.confined)}",
             f"single_threaded={int(self.single_threaded)}",
@@ -56,7 +57,7 @@ class ZygoteOptions:
 
 
 def use_all_descriptors() -> None:
-    """A cell takes three descriptors in the host and one in the zygote: allow as many as may be allowed."""
+    """Raise the limit of descriptors to the maximum: a cell takes three in the host and one in the zygote."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     try:  # noqa: SIM105 see the imports
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -65,7 +66,7 @@ def use_all_descriptors() -> None:
 
 
 def engine_directory() -> str:
-    """Where PythonMonkey is installed. Raises ModuleNotFoundError when it is not. Imports nothing of it."""
+    """Return where PythonMonkey is installed, without importing it. Raises ModuleNotFoundError if it is not."""
     spec = PathFinder.find_spec("pythonmonkey")
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError("pythonmonkey is not installed in this environment: install codemode-host anew")
@@ -73,14 +74,14 @@ def engine_directory() -> str:
 
 
 def adopt_orphans() -> None:
-    """Become the parent of the runtimes of a zygote that has ended, so that they can be waited for."""
-    import ctypes  # not before the zygote is on its way
+    """Become the parent of the runtimes of an ended zygote, so that they can be reaped."""
+    import ctypes  # late: only after the zygote was started
 
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def reap_orphans(seconds: float = 0.2) -> None:
-    """Wait until every child has ended; the zygote's end ends its runtimes."""
+    """Wait at most `seconds` until every child has ended; runtimes end with their zygote."""
     deadline = time.monotonic() + seconds
     try:
         while time.monotonic() < deadline:
@@ -91,11 +92,14 @@ def reap_orphans(seconds: float = 0.2) -> None:
 
 
 def spawn_zygote(options: ZygoteOptions) -> ZygoteProcess:
-    """Start a zygote from this very thread, which must outlive it: the zygote dies with the thread that started it.
+    """Start a zygote. It ends with the thread that calls this, which must outlive it.
 
     The child gets an empty environment, an isolated interpreter without site-packages, /dev/null as its standard
-    input, and a pipe to the host as its standard output and error. What it needs of the environment, the name of the
-    time zone, is an argument.
+    input, and a pipe to the host as its standard output and error. The time zone is passed as an argument.
+
+    Raises:
+        OSError: The process cannot be started.
+        ModuleNotFoundError: PythonMonkey is not installed.
     """
     package_root = os.path.realpath(__file__)
     for _ in range(4):

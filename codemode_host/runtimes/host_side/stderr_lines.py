@@ -1,7 +1,7 @@
-"""What the zygote and the runtimes wrote to standard error: the evidence of how they ended.
+"""The standard error of the zygote and the runtimes, kept as evidence of how they ended.
 
-They share one pipe. The engine puts the number of its process in front of what it says, in brackets, and so does a
-runtime of ours: that tells whose a line is.
+They share one pipe. The engine prefixes its messages with its process id in brackets, and so do our runtimes, which
+tells their lines apart.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ import trio
 logger = logging.getLogger("codemode_host.runtimes")
 
 TAIL_LINES = 40
-"""So many of the last lines are kept, whoever wrote them."""
+"""The number of last lines that are kept, of all processes together."""
 
 MAX_LINE_BYTES = 4096
 
 READ_CHUNKS = 16
-"""So much is looked at for what a process said before it ended: a pipe holds no more, but it may be filled meanwhile."""
+"""Read at most so many pieces of 64 KiB at a time: a pipe holds one, but other processes may refill it meanwhile."""
 
 PAUSE_SECONDS = 0.005
+"""Wait so long between two pieces, so that a process that writes without end takes little of the host's time."""
 
 _OWNER = re.compile(r"\[(\d{1,10})\]")
 
 
 class Complaints:
-    """Reads one end of a pipe, and keeps its last lines. Takes the descriptor over."""
+    """The last lines from a pipe. Owns the descriptor and closes it."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -39,23 +40,23 @@ class Complaints:
         os.set_blocking(fd, False)
 
     def tail(self, pid: int | None = None) -> tuple[str, ...]:
-        """The last lines: of one process and those that are nobody's, or all of them."""
+        """Return the last lines: all, or those of one process and those without a process id."""
         self.read_now()
         return tuple(text for owner, text in self._lines if pid is None or owner in (pid, None))
 
     def of(self, pid: int | None) -> tuple[str, ...]:
-        """The last lines that this process put its number on."""
+        """Return the last lines with the id of this process."""
         self.read_now()
         return tuple(text for owner, text in self._lines if owner == pid and pid is not None)
 
     async def read(self) -> None:
-        """Keep reading until the pipe ends, so that nobody has to wait who writes."""
+        """Read until the pipe ends, so that writers never block."""
         with contextlib.suppress(trio.ClosedResourceError):
             while self._fd >= 0:
                 await trio.lowlevel.wait_readable(self._fd)
                 if not self.read_now(1):
                     return
-                await trio.sleep(PAUSE_SECONDS)  # one that writes without end gets no more of this process's time
+                await trio.sleep(PAUSE_SECONDS)
 
     def read_now(self, chunks: int = READ_CHUNKS) -> bool:
         """Take what there is, without waiting, but not more than so many pieces; return whether more may come."""
@@ -82,6 +83,7 @@ class Complaints:
         return False
 
     def close(self) -> None:
+        """Close the descriptor. Idempotent."""
         if self._fd >= 0:
             trio.lowlevel.notify_closing(self._fd)
             os.close(self._fd)

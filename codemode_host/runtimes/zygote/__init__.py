@@ -1,1 +1,1 @@
-"""What runs in the zygote: one engine, ready to be forked."""
+"""The zygote's process: one engine, ready to be forked."""

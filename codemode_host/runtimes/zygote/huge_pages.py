@@ -1,9 +1,9 @@
-"""Machine code in huge pages, which a fork has at once.
+"""Moves machine code to huge pages, which a fork inherits.
 
-A forked process gets the pages of a library's code a few at a time, as it first runs into them: of the engine's, some
-hundred faults in each cell, half a millisecond. Anonymous memory it inherits. So the engine's code is copied into
-anonymous memory, which then takes the place of the file's at the same addresses: in huge pages of two mebibytes, of
-which there are few enough for a fork not to feel it.
+A forked process maps the pages of a library's code a few at a time, as it first executes them: some hundred page faults
+for the engine in each cell, half a millisecond. Mappings of anonymous memory are inherited. So the engine's code is
+copied into anonymous memory that replaces the file's at the same addresses, in huge pages of two mebibytes, so few that
+they hardly slow down a fork.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ _MADV_HUGEPAGE, _MADV_COLLAPSE = 14, 25
 
 
 def use_huge_pages(library: str) -> int:
-    """Have the code of the loaded libraries whose file name starts with `library` in huge pages; how many bytes.
+    """Move the code of the loaded libraries whose file name starts with `library` to huge pages.
 
-    Where the kernel has no huge pages to give, or cannot say so, nothing is changed. For a process with one thread,
-    which is not to be in that code meanwhile.
+    If the kernel has no huge pages available, nothing is changed. Only for a process with one thread, which must not
+    execute that code meanwhile.
+
+    Returns:
+        The number of bytes moved.
     """
     libc = ctypes.CDLL(None)
     libc.mmap.restype = libc.mremap.restype = ctypes.c_void_p
@@ -39,7 +42,7 @@ def use_huge_pages(library: str) -> int:
         if ready:
             ctypes.memmove(copy, start, size)
             ready = (
-                # Which does not come back before every page of it is a huge one.
+                # It returns only once every page is a huge one.
                 libc.madvise(ctypes.c_void_p(copy), ctypes.c_size_t(size), _MADV_COLLAPSE) == 0
                 and libc.mprotect(ctypes.c_void_p(copy), ctypes.c_size_t(size), _PROT_READ | _PROT_EXEC) == 0
                 and libc.mremap(
@@ -61,12 +64,12 @@ def use_huge_pages(library: str) -> int:
 
 
 def _code(library: str) -> list[tuple[int, int]]:
-    """Where the libraries' code lies, as far as it fills huge pages.
+    """Return the address ranges of the libraries' code that fill whole huge pages.
 
-    Constants may share the first of them, and are then executable like the code beside them; they are not writable.
+    Constants may share the first page and become executable with it, but not writable.
     """
     found: list[tuple[int, int]] = []
-    before = (0, "")  # where the constants begin that lie right before, and of which file
+    before = (0, "")  # the end of the constants right before, and their file
     constants = 0
     with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
         for line in maps:

@@ -1,16 +1,16 @@
-"""The process that every runtime is forked from, and the only one that reaps them.
+"""The zygote, from which every runtime is forked, and which alone reaps them.
 
-Started by the host with an empty environment and three descriptors: the control socket and standard error. It loads the
-engine, evaluates the prelude, and then does nothing but fork, kill and reap on request. It has one thread, always: a
-forked child would miss the others. It ends when the control socket does, and takes every runtime with it.
+The host starts it with an empty environment, its control socket and its standard error. It loads the engine, evaluates
+the prelude, and then only forks, kills and reaps on request. It always has one thread: a forked child would lose the
+others. It ends when the control socket is closed, and takes every runtime with it.
 
-Do not touch lightly: what is in this process's memory is in every cell's.
+Change with care: this process's memory is in every cell's.
 """
 
 from __future__ import annotations
 
-# Each module that is imported here costs start-up time, and memory that every fork has to copy: no `socket`, `signal`
-# or `contextlib`, which bring `enum`, `re` and `collections` along.
+# Each import costs start-up time, and memory that every fork copies: no `socket`, `signal` or `contextlib`, which
+# import `enum`, `re` and `collections`.
 import ctypes
 import gc
 import os
@@ -30,10 +30,10 @@ READING_FD, WRITING_FD = 3, 4
 """A runtime's ends of its link; it has no control socket."""
 
 BUSY_FORKS = 10
-"""After so many forks without a moment between them there will be more, and what makes them faster is worth a wait."""
+"""After this many forks without idle time, move code to huge pages now: it makes all further forks faster."""
 
 FORKS_AT_ONCE = 16
-"""So many runtimes are forked before anything else is seen to."""
+"""The most runtimes that are forked before other requests are handled."""
 
 _PR_SET_PDEATHSIG = 1
 _SIGINT, _SIGKILL, _SIG_DFL, _SIG_IGN = 2, 9, 0, 1
@@ -48,7 +48,7 @@ _Fork = tuple[int, tuple[int, int, int]]
 
 
 class Settings:
-    """What the host tells the zygote on its command line, as `key=value` words."""
+    """The zygote's options, from `key=value` arguments."""
 
     def __init__(self, words: list[str]) -> None:
         values = dict(word.split("=", 1) for word in words)
@@ -62,10 +62,10 @@ class Settings:
 
 
 class OutputMemory:
-    """A mebibyte at a fixed address: private in the zygote, the shared memory of its own in each runtime.
+    """A mebibyte at a fixed address: private in the zygote, each runtime's own shared memory after the fork.
 
-    JavaScript gets its view of the address before the fork, so that the code that writes it is warm; mapping another
-    memory over the same address afterwards goes unnoticed by the engine.
+    JavaScript gets its view of the address before the fork, so that the code that writes to it is compiled; the engine
+    does not notice when other memory is mapped over the same address.
     """
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class OutputMemory:
         self.view = memoryview((ctypes.c_ubyte * link.OUTPUT_BYTES).from_address(self._address)).cast("B")
 
     def share(self, fd: int) -> None:
-        """Map the memory behind `fd` over the address. Closes nothing."""
+        """Map the memory of `fd` over the address. Does not close `fd`."""
         self._map(self._address, _MAP_SHARED | _MAP_FIXED, fd)
 
     def _map(self, address: int | None, flags: int, fd: int) -> int:
@@ -107,9 +107,8 @@ class Zygote:
         self._engine: Engine | None = None
         self._realm: Realm | None = None
         if settings.time_zone:
-            os.environ["TZ"] = (
-                settings.time_zone
-            )  # the engine asks for it; the kernel's copy of the environment stays empty
+            # For the engine; the kernel's copy of the environment stays empty.
+            os.environ["TZ"] = settings.time_zone
         options = EngineOptions(single_threaded=settings.single_threaded, native_jobs=settings.native_jobs)
         if settings.single_threaded:
             self._engine = load(options)
@@ -120,7 +119,7 @@ class Zygote:
             self._improving = True
             flags = link.READY_SINGLE_THREADED | (link.READY_NATIVE_JOBS if self._engine.native_jobs else 0)
         else:
-            # Forking an engine that has threads would lose them: every child initialises one of its own instead.
+            # A fork would lose the engine's threads, so every child initialises its own engine.
             preload()
             flags = link.READY_NATIVE_JOBS if settings.native_jobs else 0
         self._options = options
@@ -132,7 +131,7 @@ class Zygote:
         _die_of_crashes()
         self._settle()
         if self._realm is None:
-            self._filled = 0  # a child that loads an engine of its own holds more
+            self._filled = 0  # unknown: a child that loads its own engine fills more
         self._send(link.READY, flags, os.getpid())
 
     def run(self) -> None:
@@ -149,9 +148,9 @@ class Zygote:
                     return
 
     def _improve(self) -> None:
-        """Nobody waits: do, one at a time, what makes all the runtimes to come faster.
+        """Do one step that makes all later runtimes faster. Called while idle.
 
-        That is right after the start, as a rule, while the host is still importing its libraries.
+        That is usually right after the start, while the host is still importing its libraries.
         """
         if not self._has_huge_pages:
             self._use_huge_pages()
@@ -167,14 +166,14 @@ class Zygote:
         self._settle()
 
     def _settle(self) -> None:
-        """What there is now is what every runtime begins with."""
+        """Freeze the present heap, with which every runtime begins."""
         gc.collect()
         gc.freeze()
         gc.disable()
         self._filled = link.filled_bytes("self")
 
     def _serve(self) -> bool:
-        """Do what the host has asked for; False when it is gone."""
+        """Handle the host's requests; return False if it is gone."""
         forks: list[_Fork] = []
         flags = 0
         while len(forks) < FORKS_AT_ONCE:
@@ -189,7 +188,7 @@ class Zygote:
             if kind == link.FORK:
                 forks.append((serial, link.FORK_DESCRIPTORS.unpack(ancillary[0][2])))
             elif kind == link.KILL:
-                self._fork(forks)  # it may be one of them
+                self._fork(forks)  # the runtime to kill may be one of them
                 forks = []
                 self._kill(serial)
         self._fork(forks)
@@ -198,15 +197,15 @@ class Zygote:
     def _fork(self, requests: list[_Fork]) -> None:
         """Fork a runtime for each request.
 
-        After a fork each page that is written to is copied, by the child and by the zygote. So the forks follow each
-        other with as little as possible between them, and the rest is done when there are no more of them.
+        After a fork, the child and the zygote copy each page that they write to. So as little as possible is done
+        between forks, and the rest after the last one.
         """
         parent = os.getpid()
         forked: list[tuple[int, int]] = []
         for serial, descriptors in requests:
             try:
                 pid = os.fork()
-            except OSError as error:  # no process is left, or no memory: that is this one's failure alone
+            except OSError as error:  # out of processes or memory: only this fork fails
                 self._send(link.FORK_FAILED, serial, error.errno or 0)
                 continue
             if pid == 0:
@@ -214,7 +213,7 @@ class Zygote:
                 try:
                     self._become_runtime(parent, descriptors)
                     status = 0
-                except BaseException:  # noqa: BLE001 a forked child must never get back into the zygote's loop
+                except BaseException:  # noqa: BLE001 - a forked child must never return to the zygote's loop
                     cell_main.complain()
                 finally:
                     os._exit(status)
@@ -235,7 +234,7 @@ class Zygote:
     def _become_runtime(self, parent: int, descriptors: tuple[int, int, int]) -> None:
         reading, writing, memory = descriptors
         self._memory.share(memory)
-        # The kernel gave them the lowest numbers that were free, in their order: none is in the way of another.
+        # The kernel assigned the lowest free numbers in ascending order, so no dup2 overwrites a needed descriptor.
         os.dup2(reading, READING_FD)
         os.dup2(writing, WRITING_FD)
         os.closerange(WRITING_FD + 1, 1 << 20)
@@ -250,9 +249,9 @@ class Zygote:
 
     def _kill(self, serial: int) -> None:
         pidfd = self._pidfds.get(serial)
-        if pidfd is not None:  # else it has ended by itself, and the host is about to learn
+        if pidfd is not None:  # else it has ended by itself, and the host will be told
             self._asked_to_kill.add(serial)
-            os.kill(self._pids[pidfd][1], _SIGKILL)  # not reaped yet, so the number is still its own
+            os.kill(self._pids[pidfd][1], _SIGKILL)  # not reaped yet, so the pid is still its own
 
     def _reap(self, pidfd: int) -> None:
         serial, pid = self._pids.pop(pidfd)
@@ -270,10 +269,10 @@ class Zygote:
 
 
 def _die_of_crashes() -> None:
-    """Take back the handlers that the engine has set for WebAssembly's sake.
+    """Remove the signal handlers that the engine has installed for WebAssembly.
 
-    For any other fault they restore what was there before and return, so that it happens again and kills. A confined
-    process cannot do that: it would fault for ever.
+    For any other fault they restore the previous handler and return, so that the fault repeats and kills the process. A
+    confined process may not do that and would fault forever.
     """
     libc = ctypes.CDLL(None)
     for number in _CRASHES:
@@ -281,7 +280,7 @@ def _die_of_crashes() -> None:
 
 
 def _volunteer_for_the_kernel() -> None:
-    """When the machine runs out of memory a cell should go, which is one answer, and not the host or its caller."""
+    """Make the kernel prefer cells over the host and its caller when the machine runs out of memory."""
     try:
         with open("/proc/self/oom_score_adj", "w") as file:
             file.write("500")
@@ -290,15 +289,15 @@ def _volunteer_for_the_kernel() -> None:
 
 
 def _schedule(policy: int) -> None:
-    """Forking ahead of need, and preparing what was forked, is not to interrupt those who answer somebody right now."""
-    try:  # noqa: SIM105 see the imports
+    """Set the scheduling policy, so that forking and preparing spare runtimes does not preempt other processes."""
+    try:  # noqa: SIM105 - see the imports
         os.sched_setscheduler(0, policy, _ORDINARY)
     except OSError:
-        pass  # where that is not allowed, things are merely slower
+        pass  # not permitted: only slower
 
 
 def main() -> None:
-    """Entry point of the zygote's process."""
+    """Run the zygote. Does not return."""
     settings = Settings(sys.argv[1:])
     libc = ctypes.CDLL(None)
     libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL)
@@ -306,7 +305,7 @@ def main() -> None:
         os._exit(0)
     _volunteer_for_the_kernel()
     _schedule(os.SCHED_BATCH)
-    # Nothing that was open in the host's parent belongs here, nor in a cell.
+    # Close descriptors inherited from the host's parent.
     os.closerange(CONTROL_FD + 1, 1 << 20)
     libc.signal(_SIGINT, ctypes.c_void_p(_SIG_IGN))
     control = socket(fileno=CONTROL_FD)
@@ -319,8 +318,8 @@ def main() -> None:
         status = link.EXIT_REFUSED
     except (BrokenPipeError, ConnectionResetError):
         status = 0  # the host is gone; the runtimes go with us
-    except BaseException:  # noqa: BLE001 reported to the host, by way of standard error and the status
+    except BaseException:  # noqa: BLE001 - reported to the host by standard error and the exit status
         sys.excepthook(*sys.exc_info())
     finally:
-        # Without the interpreter's shutdown, which PythonMonkey does not survive.
+        # Without the interpreter's shutdown, in which PythonMonkey crashes.
         os._exit(status)

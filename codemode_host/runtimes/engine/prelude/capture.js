@@ -1,16 +1,16 @@
-// What every script finds around it. Evaluated once, before the fork, with the callback that is JavaScript's only way out and
-// the memory that takes the output; afterwards a script that nobody has read shares this realm with it.
+// The environment of every script. Evaluated once, before the fork, with the callback that is JavaScript's only way out and
+// the memory for output; afterwards an untrusted script shares this realm with it.
 //
-// Do not touch this lightly. A script may have replaced every builtin it can reach, so that whatever runs after its first line
-//   - calls only what was captured here, through `apply` or through functions bound here: never a method of a value, a
-//     patchable global, an iterator, a spread, a destructured array, `await`, `.then`, or a regular expression;
-//   - keeps its tables in objects without a prototype, and hands out none of them;
-//   - gives `emit` exactly two primitive strings, the second well-formed.
-// What a script hands in to be gone over or waited for (`content`, `as_settled`, `stream_settled`) is gone over and awaited as the
-// language says, and so by the script's own iterators and `then`: these get nothing but what is the script's, and native functions.
-// Functions that a script gets to hold are bound: a bound function shows neither its source nor the function behind it.
+// Change with care. A script may have replaced every builtin it can reach, so code that runs after its first line
+//   - calls only functions captured here, through `apply` or bound here: never a method of a value, a patchable global, an
+//     iterator, a spread, a destructured array, `await`, `.then`, or a regular expression;
+//   - keeps its tables in objects without a prototype, and exposes none of them;
+//   - passes `emit` exactly two primitive strings, the second well-formed.
+// Values that a script passes to `content`, `as_settled` and `stream_settled` are iterated and awaited as the language
+// defines it, by the script's own iterators and `then`: these only receive the script's own values and native functions.
+// Functions that are given to a script are bound: a bound function reveals neither its source nor the function behind it.
 
-// The builtins that everything here uses, as they were before any script.
+// The builtins that are used here, as they were before any script.
 const G = globalThis;
 const { apply, defineProperty, deleteProperty, getOwnPropertyDescriptor, getPrototypeOf, ownKeys, setPrototypeOf } = Reflect;
 const { stringify, parse } = JSON;
@@ -36,7 +36,7 @@ const define = (object, name, value, enumerable) =>
   defineProperty(object, name, { __proto__: null, value, writable: true, configurable: true, enumerable });
 const NAME = { __proto__: null, value: "" }, LENGTH = { __proto__: null, value: 0 };
 const hide = (f, first) => {
-  f.prototype = null; // an instance must not lead back to `f`
+  f.prototype = null; // an instance must not give access to `f`
   const bound = apply(bind, f, first === undefined ? [undefined] : [undefined, first]);
   defineProperty(bound, "name", NAME);
   defineProperty(bound, "length", LENGTH);

@@ -1,4 +1,4 @@
-// Errors. A script sees and gets reported its own frames alone, written as V8 writes them.
+// Errors. Stack traces contain only the script's own frames, in V8's format.
 const stackOf = getOwnPropertyDescriptor(Error.prototype, "stack");
 const own = (object, key) => {
   const property = getOwnPropertyDescriptor(object, key);
@@ -16,7 +16,7 @@ const frames = (raw, makers) => {
     let place = slice(line, sign + 1), name = slice(line, 0, sign), start = "";
     const star = indexOf(name, "*");
     if (star >= 0) {
-      if (slice(name, 0, star) !== "async") break; // what set up a callback is no caller of it
+      if (slice(name, 0, star) !== "async") break; // code that registered a callback is not its caller
       start = "async ";
       name = slice(name, star + 1);
     }
@@ -27,9 +27,9 @@ const frames = (raw, makers) => {
       if (name === "") name = "eval";
       place = "eval at " + FILE + ":" + line3 + ", <anonymous>" + slice(place, colon);
     }
-    // "outer/inner<" is the engine's guess at a function without a name.
+    // "outer/inner<" is the engine's name for an anonymous function.
     if (indexOf(name, "/") >= 0 || indexOf(name, "<") >= 0) name = "";
-    // An error's own constructors made it; it was not thrown there.
+    // Skip the frames of the error's own constructors.
     if (count === 0 && makers[name] > 0) {
       makers[name]--;
       continue;
@@ -68,7 +68,7 @@ defineProperty(Error.prototype, "stack", {
   get: new Proxy(getOwnPropertyDescriptor(accessor, "stack").get, { __proto__: null }), // has no source to show
   set: stackOf.set,
 });
-// Two of V8's own that scripts reach for without asking.
+// Two properties of V8 that scripts use without checking for them.
 define(Error, "stackTraceLimit", 10, true);
 define(
   Error,
@@ -81,13 +81,13 @@ define(
   }),
   false,
 );
-// Running out of stack is an InternalError here and a RangeError everywhere else.
+// A stack overflow is an InternalError in this engine and a RangeError in others.
 setPrototypeOf(InternalError.prototype, RangeError.prototype);
 deleteProperty(InternalError.prototype, "name");
 deleteProperty(InternalError.prototype, "constructor");
 
 const toText = (value) => {
-  // What String(value) gives, or nothing if that throws.
+  // Return String(value), or "" if that throws.
   try {
     return typeof value === "symbol" ? "" : `${value}`;
   } catch {

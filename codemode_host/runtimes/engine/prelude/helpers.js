@@ -10,7 +10,7 @@ const helpers = {
     }
     if (timers[number] === undefined) return;
     delete timers[number];
-    // Many in one call, which leaves some 200 bytes behind.
+    // Batched, because each call leaks some 200 bytes.
     cleared = cleared === "" ? "" + number : cleared + " " + number;
     if (++clearedCount < 500) return;
     emit("clear", cleared);
@@ -25,7 +25,7 @@ const helpers = {
     } catch (error) {
       throw describe(error);
     }
-    // NaN, negative and infinite are none.
+    // NaN, negative and infinite delays count as 0.
     ms = ms > 0 && ms !== Infinity ? (ms < 9007199254740991 ? trunc(ms) : 9007199254740991) : 0;
     const id = ++lastTimer;
     timers[id] = callback;
@@ -41,7 +41,7 @@ const helpers = {
       putBlock(value);
       return;
     }
-    const blocks = { __proto__: null, [ITERATOR]: () => apply(iterate, value, []) }; // asks for the method once
+    const blocks = { __proto__: null, [ITERATOR]: () => apply(iterate, value, []) }; // reads the method once
     for (const block of blocks) putBlock(block);
   },
   image: function (value, detail) {

@@ -38,7 +38,7 @@ const endOfString = (text, i) => {
   }
 };
 const LONE = "failed to serialize JavaScript value: lone surrogate in a string";
-// JSON text writes a lone surrogate as an escape, which is no text that others could read.
+// JSON encodes a lone surrogate as an escape, which other parsers refuse.
 const refuseLoneSurrogates = (text) => {
   for (let i = indexOf(text, "\\ud"); i >= 0; i = indexOf(text, "\\ud", i + 1)) {
     let backslashes = 0;

@@ -1,4 +1,4 @@
-// Images, sounds and the blocks of MCP. A block is looked at as JSON, which is what it came as: reading that runs nothing.
+// Images, sounds and MCP blocks. A block is examined as JSON, so that no getter of the script runs.
 const isObject = (value) => (typeof value === "object" && value !== null) || typeof value === "function";
 const read = (object, key) => {
   try {
@@ -24,7 +24,7 @@ const EXPECTS = {
   image: "image expects a non-empty image URL string, an object with image_url and optional detail, or a raw MCP image block",
   audio: "audio expects a non-empty audio URL string, an object with audio_url, or a raw MCP audio block",
 };
-// The URL that `image` or `audio` was given, and the detail that came with it.
+// Return the URL and the detail in an argument of `image` or `audio`.
 const mediaOf = (what, value) => {
   let url = value, detail;
   if (isObject(value)) {
@@ -93,7 +93,7 @@ const putBlock = (value) => {
   if (type === "text" && has(block, "text")) put(TEXT, field(block, "text"));
   else if ((type === "image" || type === "audio") && has(block, "data")) {
     const key = field(block, "mimeType") === undefined ? "mime_type" : "mimeType", mime = field(block, key);
-    // One of the two names, not both.
+    // Only one of the two names may be used.
     if (!mayHave(block, key) || (key === "mimeType" && field(block, "mime_type") !== undefined)) throw BLOCK_EXPECTS;
     const url = dataUrl(field(block, "data"), typeof mime === "string" ? mime : OCTETS), detail = detailOf(block);
     if (type === "audio") put(AUDIO, url);

@@ -1,4 +1,4 @@
-// How it ends.
+// The outcome of the script.
 let failure;
 const stored = { __proto__: null, session: { __proto__: null }, cell: { __proto__: null } };
 const outcome = () => {

@@ -1,4 +1,4 @@
-// Output: records in memory that the host reads. See the layout there.
+// Output: records in memory that the host reads, in the format that runtimes/link.py defines.
 const bytes = new Uint8Array(G.outputMemory), words = new Uint32Array(G.outputMemory);
 const SIZE = bytes.length;
 let at = OUTPUT_START, records = 0;
@@ -15,7 +15,7 @@ const empty = () => {
 const put = (kind, s) => {
   const length = s.length;
   if (++records > MAX_RECORDS) empty();
-  // Python copies a string of some length faster than a loop here does; a long one it would copy too often.
+  // For strings of medium length Python is faster than a loop here; very long ones it would copy too often.
   if (length > 2048 && length <= 1048576) {
     emit(kind === TEXT ? "text" : kind === IMAGE ? "image" : "audio", wellFormed(s));
     at = words[0];
@@ -48,7 +48,7 @@ const putInPieces = (kind, s) => {
   }
   let i = 0;
   do {
-    // Not worth a piece: the rest of the memory is shorter than most items.
+    // Do not split an item for the little memory that is left.
     if (SIZE - at - 4 < (length - i) << wide && SIZE - at < NO_PIECE_BELOW) empty();
     const room = ((SIZE - at - 4) & ~3) >>> wide;
     const end = length - i <= room ? length : i + room;

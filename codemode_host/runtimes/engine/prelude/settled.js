@@ -1,4 +1,4 @@
-// Results in the order in which promises settle.
+// The results of promises in the order in which they settle.
 const settlements = (promises) => {
   const queue = { __proto__: null, first: undefined, last: undefined, pending: 0, wake: undefined, closed: false };
   const keyed = isObject(promises) && isPrototypeOf(MAP, promises);
@@ -45,7 +45,7 @@ const more = (queue) => {
   const promise = new Promise((resolve) => {
     queue.wake = resolve;
   });
-  define(promise, "constructor", Promise, false); // so that awaiting it looks up nothing that a script can reach
+  define(promise, "constructor", Promise, false); // so that `await` reads no property that a script can replace
   return promise;
 };
 const settled = async function* (queue) {
@@ -59,7 +59,7 @@ const settled = async function* (queue) {
     close(queue);
   }
 };
-settled.prototype = null; // what it makes inherits from the language's own prototype alone
+settled.prototype = null; // its generators inherit directly from the builtin prototype
 
 const WHITE = { __proto__: null, 0x20: 1, 0x85: 1, 0xa0: 1, 0x1680: 1, 0x2028: 1, 0x2029: 1, 0x202f: 1, 0x205f: 1, 0x3000: 1 };
 const blank = (s) => {

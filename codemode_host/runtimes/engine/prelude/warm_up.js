@@ -1,14 +1,14 @@
-// What a script is likely to do, run once before the fork: see `Realm._warm_up`. Dates and locales read files when they are
-// first used, which a confined process cannot. Left out is what few scripts do: content, audio, generatedImage, as_settled and
-// stream_settled would take longer here, every time, than they save in the first cell that uses them.
+// Does what scripts usually do, once before the fork: see `Realm._warm_up`. Dates and locales read files at their first use,
+// which a confined process may not. content, audio, generatedImage, as_settled and stream_settled are left out: few scripts
+// use them, and warming them up takes longer at every start than it saves.
 import { tools as imported } from "tools.js";
 import { text as alias } from "@openai/code_mode";
 const first = tools.warm({ query: "x", list: [1, 2.5, "y"] }), second = imported.warm();
 text("plain"); alias({ a: [1, null, "\u20ac"] }); text("\u20ac"); text(1); image("data:,x");
-// In a function: were the script itself compiled to machine code here, the engine would remember that by name and place, and do the
-// same to each script that comes, of which most run once.
+// In a function: if the script itself were compiled to machine code here, the engine would remember its name and position and
+// compile every later script too, most of which run once.
 (function items() { for (let i = 0; i < 2000; i++) text("item"); })();
-// Long texts are Python's to encode, which imports a codec for it.
+// Python encodes long texts, for which it imports a codec.
 text("\u00e9".repeat(5000)); text("\u20ac".repeat(5000));
 store("warm", { a: load("warm")[0] }); notify("x"); yield_control();
 const answer = await first, done = new Promise((resolve) => { setTimeout(resolve, 1); clearTimeout(setTimeout(resolve)); });

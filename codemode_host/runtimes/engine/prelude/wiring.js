@@ -1,10 +1,10 @@
-// What the realm calls. Each takes one argument; none throws unless the engine is out of memory.
+// The functions that the realm calls. Each takes one argument; none throws unless the engine is out of memory.
 G.wiring = {
   __proto__: null,
   setTools(text) {
-    rewind(); // the memory may be another one than at the last fork
+    rewind(); // other memory may have been mapped after the fork
     const all = parse(text), tools = {};
-    // Plain assignment is safe, for nothing of the user's has run yet, and it is what a hundred tools can afford.
+    // Plain assignment is safe, because no code of the user has run yet, and fast enough for a hundred tools.
     for (let i = 0; i < all.length; i++) tools[all[i].name] = hide(callTool, i);
     define(G, "tools", tools, true);
     define(G, "ALL_TOOLS", all, true);
@@ -37,7 +37,7 @@ G.wiring = {
   fail(reason) {
     fail(describe(reason));
   },
-  // A script that does not compile has no frames, but a place. Nothing of it has run, so this is the engine's own error.
+  // A script that does not compile has no frames, only a position. It has not run, so the error is the engine's own.
   uncompiled(error) {
     const text = describe(error);
     fail(error.lineNumber > 0 ? text + "\n    at " + FILE + ":" + error.lineNumber + ":" + error.columnNumber : text);
@@ -48,7 +48,7 @@ G.wiring = {
   finish() {
     emit("outcome", outcome());
   },
-  // After the warm-up: as if nothing had ever run.
+  // Reset everything after the warm-up.
   reset() {
     lastCall = lastTimer = 0;
     failure = undefined;
