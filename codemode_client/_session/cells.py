@@ -10,9 +10,10 @@ import logging
 from collections.abc import Callable
 from contextvars import Context
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
+from msgspec import Struct, field
 
 from codemode_client._loops.interface import Loop, protect_from_interrupt
 from codemode_client._loops.slots import Slot
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from codemode_client._observability.telemetry import CellSpan
 
 Answer = Success[OperationValue] | Failure
+
+_NO_LABELS = events.CellLabels("", 0, None, "")
 
 
 class Operation(Protocol):
@@ -119,53 +122,33 @@ class Revocable(Protocol):
         """Cancel the call and drop its answer."""
 
 
-class Cell:
+class Cell(Struct, eq=False):
     """The state of one cell, kept until the cell is closed and none of its output waits for a caller."""
 
-    __slots__ = (
-        "_host_closed",
-        "_settled",
-        "_terminations",
-        "abandoned",
-        "calls",
-        "end",
-        "home",
-        "host_id",
-        "kept",
-        "labels",
-        "limit",
-        "ownerless",
-        "public_id",
-        "span",
-    )
+    home: Home
+    host_id: str
+    span: CellSpan | None = None
+    host_closed: bool = False
+    """Its host has closed it or is lost."""
+    calls: set[Revocable] = field(default_factory=set)
+    abandoned: set[Observation] = field(default_factory=set)
+    """Observations whose callers were cancelled and whose answers are still to come."""
+    kept: dict[Observation, RuntimeResponse] = field(default_factory=dict)
+    """Answers that reached no caller, oldest first, for the next wait."""
+    ownerless: bool = False
+    """No caller has or will have the cell's id: its output is dropped."""
+    end: CellEnd | None = None
+    limit: str | None = None
+    """The name of the limit that ended it."""
+    public_id: str = ""
+    labels: events.CellLabels = _NO_LABELS
+    _terminations: set[object] = field(default_factory=set)
+    """The `Terminated` answers that reached callers. Another one would repeat the content."""
+    _settled: Slot[None] | None = None
 
-    def __init__(self, home: Home, host_id: str, span: CellSpan | None) -> None:
-        self.home = home
-        self.host_id = host_id
-        self.public_id = host_id if home.generation == 1 else public_cell_id(home.generation, host_id)
-        self.labels = events.CellLabels(*home.labels, self.public_id)
-        self.span = span
-        self.calls: set[Revocable] = set()
-        self.abandoned: set[Observation] = set()
-        """Observations whose callers were cancelled and whose answers are still to come."""
-        self.kept: dict[Observation, RuntimeResponse] = {}
-        """Answers that reached no caller, oldest first, for the next wait."""
-        self.ownerless = False
-        """No caller has or will have the cell's id: its output is dropped."""
-        self.end: CellEnd | None = None
-        self.limit: str | None = None
-        """The name of the limit that ended it."""
-        self._host_closed = False
-        self._terminations: set[object] = set()
-        """The `Terminated` answers that reached callers. Another one would repeat the content."""
-        self._settled: Slot[None] | None = None
-
-    @classmethod
-    def closed_before(cls, home: Home, host_id: str) -> Self:
-        """Return a cell that was closed, reported and forgotten."""
-        cell = cls(home, host_id, None)
-        cell._host_closed = True
-        return cell
+    def __post_init__(self) -> None:
+        self.public_id = public_cell_id(self.home.generation, self.host_id)
+        self.labels = events.CellLabels(*self.home.labels, self.public_id)
 
     # ------------------------------------------------------------------------------------------------ observations
 
@@ -265,7 +248,7 @@ class Cell:
         home = self.home
         self.ownerless = True
         self.kept.clear()
-        if self._host_closed:
+        if self.host_closed:
             self.forget_if_over()
         elif home.outlet.cell_is_live(home.session_id, self.host_id):
             # No caller waits for this observation; how the cell ended is still counted.
@@ -277,9 +260,9 @@ class Cell:
 
     def close(self) -> None:
         """End the cell's calls, then report it closed. Called when its host has closed it or is lost. Idempotent."""
-        if self._host_closed:
+        if self.host_closed:
             return
-        self._host_closed = True
+        self.host_closed = True
         if self.calls:
             for call in [*self.calls]:
                 call.revoke()
@@ -289,7 +272,7 @@ class Cell:
     def call_ended(self, call: Revocable) -> None:
         """Remove a delegate's call that has ended. The last one of a closed cell reports the cell."""
         self.calls.discard(call)
-        if self._host_closed and not self.calls:
+        if self.host_closed and not self.calls:
             self._report()
 
     def _report(self) -> None:
@@ -314,7 +297,7 @@ class Cell:
 
     def forget_if_over(self) -> None:
         """Forget a closed cell once none of its output waits for a caller."""
-        if self._host_closed and not self.abandoned and not self.kept:
+        if self.host_closed and not self.abandoned and not self.kept:
             self.home.cells.pop(self.host_id, None)
 
 
@@ -546,7 +529,7 @@ def keep_response(home: Home, host_id: str, response: RuntimeResponse) -> None:
     """Keep a response, whose caller was interrupted, for the next wait, before anything newer."""
     cell = home.cells.get(host_id)
     if cell is None:  # forgotten: it was closed and nothing was kept
-        cell = Cell.closed_before(home, host_id)
+        cell = Cell(home, host_id, host_closed=True)
     observation = Observation(home, cell)
     observation.resolve(LiveCell(response))
     cell.take_back(observation)

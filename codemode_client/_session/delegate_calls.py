@@ -11,7 +11,7 @@ from functools import partial
 from typing import Protocol
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from codemode_client._loops.interface import Loop, Task, protect_from_interrupt
 from codemode_client._loops.slots import Slot
@@ -64,20 +64,17 @@ class AnswerOutlet(Protocol):
     def fail(self, cause: str, *, way: str | None = None) -> None: ...
 
 
-class DelegateCall:
+class DelegateCall(Struct, eq=False):
     """One delegate call under way."""
 
-    __slots__ = ("cell", "id", "over", "request", "started", "task")
-
-    def __init__(self, call_id: int, cell: Cell, request: InvokeTool | SendNotification) -> None:
-        self.id = call_id
-        self.cell = cell
-        self.request = request
-        self.task: Task | None = None
-        self.started = False
-        """Its task has begun to run."""
-        self.over = False
-        """It was answered or revoked."""
+    id: int
+    cell: Cell
+    request: InvokeTool | SendNotification
+    task: Task | None = None
+    started: bool = False
+    """Its task has begun to run."""
+    over: bool = False
+    """It was answered or revoked."""
 
     def revoke(self) -> None:
         """Cancel the call and drop its answer."""

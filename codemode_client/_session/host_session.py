@@ -11,6 +11,8 @@ from enum import Enum
 from functools import partial
 from typing import Protocol
 
+from msgspec import Struct
+
 from codemode_client._loops.interface import Closable, Loop
 from codemode_client._loops.slots import Slot
 from codemode_client._observability import events
@@ -214,11 +216,9 @@ class HostSession:
             self.closed.resolve(None)
 
 
-class _Reply:
+class _Reply(Struct, eq=False):
     """An `Operation` that hands its answer, or its loss, to a function."""
 
-    answered_twice = False
-
-    def __init__(self, answer: Callable[[Answer], None], lose: Callable[[], None]) -> None:
-        self.answer = answer
-        self.lose = lose
+    answer: Callable[[Answer], None]
+    lose: Callable[[], None]
+    answered_twice: bool = False

@@ -3,23 +3,6 @@
 The help imports all of these modules, so each imports its dependencies in `run` alone.
 """
 
-from __future__ import annotations
+from codemode_client._cli.commands.outcome import ExitStatus, UsageError
 
-from enum import IntEnum
-
-
-class ExitStatus(IntEnum):
-    """The exit statuses of `codemode`."""
-
-    OK = 0
-    SCRIPT_ERROR = 1
-    """The script failed (it threw, did not compile, or met a limit), or what was examined is not in order."""
-    USAGE = 2
-    """The command line, a file that it names, or the tools cannot be used."""
-    HOST_FAILURE = 3
-    """The host could not be started, or was lost."""
-    INTERRUPTED = 130
-
-
-class UsageError(Exception):
-    """The command cannot be run as requested; the message says why and what would work."""
+__all__ = ["ExitStatus", "UsageError"]
