@@ -3,6 +3,6 @@
 The help imports all of these modules, so each imports its dependencies in `run` alone.
 """
 
-from codemode_client._cli.commands.outcome import ExitStatus, UsageError
+from codemode_client._cli.commands.exit_status import ExitStatus, UsageError
 
 __all__ = ["ExitStatus", "UsageError"]

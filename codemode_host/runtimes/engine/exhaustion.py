@@ -34,22 +34,38 @@ def exit_when_exhausted(library: ctypes.CDLL, status: int) -> None:
         ExhaustionError: A function is not where it should be, or there is no such code for this machine.
     """
     code = _exit_code(status)
-    libc = ctypes.CDLL(None, use_errno=True)
-    page_bytes = os.sysconf("SC_PAGE_SIZE")
     address = 0
     for name in _FUNCTIONS:
         try:
             address = ctypes.cast(library[name], ctypes.c_void_p).value or 0
         except AttributeError as error:
             raise ExhaustionError(f"the engine's library does not export {name}") from error
-        first = address & -page_bytes
-        length = ctypes.c_size_t((address + len(code) - first + page_bytes - 1) & -page_bytes)
-        if libc.mprotect(ctypes.c_void_p(first), length, _PROT_READ_WRITE) != 0:
-            raise ExhaustionError(f"the engine's code cannot be changed: {os.strerror(ctypes.get_errno())}")
-        ctypes.memmove(address, code, len(code))
-        libc.mprotect(ctypes.c_void_p(first), length, _PROT_READ_EXEC)
+        _overwrite(address, code)
     # PythonMonkey's own `new`, through the C++ library that it brought along.
     ctypes.CDLL("libstdc++.so.6")[_SET_NEW_HANDLER](ctypes.c_void_p(address))
+
+
+def _overwrite(address: int, code: bytes) -> None:
+    try:
+        # This leaves the mapping in one piece, which can then be moved to huge pages as a whole.
+        with open("/proc/self/mem", "r+b", 0) as memory:
+            memory.seek(address)
+            memory.write(code)
+    except OSError:
+        _overwrite_pages(address, code)
+    if ctypes.string_at(address, len(code)) != code:
+        raise ExhaustionError("the engine's code cannot be changed")
+
+
+def _overwrite_pages(address: int, code: bytes) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    page_bytes = os.sysconf("SC_PAGE_SIZE")
+    first = address & -page_bytes
+    length = ctypes.c_size_t((address + len(code) - first + page_bytes - 1) & -page_bytes)
+    if libc.mprotect(ctypes.c_void_p(first), length, _PROT_READ_WRITE) != 0:
+        raise ExhaustionError(f"the engine's code cannot be changed: {os.strerror(ctypes.get_errno())}")
+    ctypes.memmove(address, code, len(code))
+    libc.mprotect(ctypes.c_void_p(first), length, _PROT_READ_EXEC)
 
 
 def _exit_code(status: int) -> bytes:
