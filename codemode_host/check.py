@@ -40,6 +40,14 @@ text([sum, /^(a|b)*c$/.test("abababc"), new Intl.NumberFormat("de-DE").format(12
 _SOUND_OUTPUT = "45 true 1.234,5"
 
 
+_OPTIONAL_LAYERS = {
+    link.READY_UNPRIVILEGED: "cells are not root and have no capabilities",
+    link.READY_NAMESPACES: "cells have no network, and shared memory and mounts of their own (namespaces)",
+    link.READY_LANDLOCK: "cells cannot use files (Landlock)",
+}
+"""Behind the filter; a kernel or a container may refuse them."""
+
+
 class _EchoDelegate:
     async def invoke_tool(self, invocation: ToolInvocation) -> Raw:
         return invocation.input
@@ -113,6 +121,8 @@ async def _check_cells(note: Callable[[bool, str], None], confined: bool) -> Non
         flags = provider.pool.flags
         note(bool(flags & link.READY_SINGLE_THREADED), "the engine is single-threaded, so that forks of it are sound")
         note(bool(flags & link.READY_NATIVE_JOBS), "promise jobs run in the engine's own queue")
+        for flag, what in _OPTIONAL_LAYERS.items():
+            sys.stdout.write(f"{'ok      ' if flags & flag else 'not here'} {what}\n")
         good = sound is not None and sound.content_items == [InputText(_SOUND_OUTPUT)] and sound.error_text is None
         note(good, "a forked runtime compiles, collects garbage, waits and knows locales")
         full = await run("const all = []; for (;;) all.push(new Uint8Array(1e6).fill(1));")

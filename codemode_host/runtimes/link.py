@@ -32,6 +32,9 @@ FORK_FAILED = 6  # zygote → host: (errno)
 
 READY_SINGLE_THREADED = 1
 READY_NATIVE_JOBS = 2
+READY_NAMESPACES = 4  # it has no network, and its own shared memory and mounts
+READY_UNPRIVILEGED = 8  # it has no capability, and is not root
+READY_LANDLOCK = 16  # it cannot write files
 
 # ------------------------------------------------------------------------------------------------ statuses of a runtime
 

@@ -15,6 +15,8 @@ import os
 import resource
 import struct
 
+from codemode_host.runtimes.cell.priority import LOWEST_PRIORITY, LowerPriority
+
 PR_SET_PDEATHSIG = 1
 PR_SET_SECCOMP = 22
 PR_SET_NO_NEW_PRIVS = 38
@@ -43,6 +45,7 @@ ALLOWED = {
     "getrusage": 98,
     "gettid": 186,
     "time": 201,
+    "setpriority": 141,
     "futex": 202,
     "clock_gettime": 228,
     "exit_group": 231,
@@ -68,12 +71,27 @@ REFUSED = {
     "prlimit64": 302,
 }
 
-_LD_ABS, _JEQ, _JGE, _JSET, _RET = 0x20, 0x15, 0x35, 0x45, 0x06
+_LD_ABS, _JEQ, _JGE, _JSET, _AND, _RET = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 _RET_ALLOW = 0x7FFF_0000
 _RET_KILL_PROCESS = 0x8000_0000
 _RET_EACCES = 0x0005_0000 | 13
-_OFFSET_NUMBER, _OFFSET_ARCH, _OFFSET_MMAP_FLAGS = 0, 4, 40
-_MAP_SHARED = 1
+_OFFSET_NUMBER, _OFFSET_ARCH, _OFFSET_ARGUMENTS = 0, 4, 16
+
+READING_FD, WRITING_FD, STDERR_FD = 3, 4, 2
+"""The only descriptors that a cell has: its ends of its link, and standard error."""
+
+# Shared memory counts towards no limit, and memory that grows downwards, is locked or in huge pages towards none that
+# holds. The engine uses none of them, and no address that must be free.
+_MAP_KINDS_REFUSED = 0x1 | 0x100 | 0x2000 | 0x4_0000 | 0x10_0000
+_MAP_PRIVATE = 0x2
+_PROT_GROWS = 0x0100_0000 | 0x0200_0000
+_MREMAP_MAYMOVE = 1
+_MADVICE = (0, 1, 2, 3, 4, 8, 14, 15)
+"""Access patterns, DONTNEED, FREE, HUGEPAGE and NOHUGEPAGE: none that concerns pages of other processes."""
+_FUTEX_OPERATIONS = (0, 1, 3, 4, 5, 9, 10)
+_FUTEX_FLAGS = 0x180
+_CLOCKS = 12
+"""Clock numbers below this are the machine's, the process's and the thread's; others name processes and devices."""
 
 
 DATA_HEADROOM_BYTES = 1024 * 1024 * 1024
@@ -92,8 +110,6 @@ def supported() -> bool:
 
 def seccomp_program() -> bytes:
     """Return the filter as a classic BPF program of 8 bytes an instruction."""
-    numbers = [(number, _RET_ALLOW) for number in ALLOWED.values()]
-    numbers += [(number, _RET_EACCES) for number in REFUSED.values()]
     program = [
         (_LD_ABS, 0, 0, _OFFSET_ARCH),
         (_JEQ, 1, 0, _AUDIT_ARCH_X86_64),
@@ -101,18 +117,45 @@ def seccomp_program() -> bytes:
         (_LD_ABS, 0, 0, _OFFSET_NUMBER),
         (_JGE, 0, 1, _X32_SYSCALL_BIT),
         (_RET, 0, 0, _RET_KILL_PROCESS),
-        # Shared memory counts towards no limit, and the engine uses none.
-        (_JEQ, 0, 4, ALLOWED["mmap"]),
-        (_LD_ABS, 0, 0, _OFFSET_MMAP_FLAGS),
-        (_JSET, 0, 1, _MAP_SHARED),
-        (_RET, 0, 0, _RET_KILL_PROCESS),
-        (_RET, 0, 0, _RET_ALLOW),
     ]
+    allow_any = (_RET, 0, 0, _RET_ALLOW)
+    kill = (_RET, 0, 0, _RET_KILL_PROCESS)
+    refuse = (_RET, 0, 0, _RET_EACCES)
+    # The most frequent calls come first.
+    program += _check("write", 0, [*_equal((WRITING_FD, STDERR_FD)), kill])
+    program += _check("read", 0, [*_equal((READING_FD,)), kill])
+    program += _check(
+        "mmap", 3, [(_JSET, 0, 1, _MAP_KINDS_REFUSED), kill, (_JSET, 1, 0, _MAP_PRIVATE), kill, allow_any]
+    )
+    program += _check("mprotect", 2, [(_JSET, 0, 1, _PROT_GROWS), kill, allow_any])
+    program += _check("mremap", 3, [(_JGE, 0, 1, _MREMAP_MAYMOVE + 1), kill, allow_any])
+    program += _check("madvise", 2, [*_equal(_MADVICE), refuse])
+    program += _check("futex", 1, [(_AND, 0, 0, ~_FUTEX_FLAGS & 0xFFFF_FFFF), *_equal(_FUTEX_OPERATIONS), kill])
+    program += _check("clock_gettime", 0, [(_JGE, 0, 1, _CLOCKS), refuse, allow_any])
+    lower = [
+        part for index, value in ((1, 0), (2, LOWEST_PRIORITY)) for part in (_load(index), (_JEQ, 1, 0, value), kill)
+    ]
+    program += _check("setpriority", 0, [(_JEQ, 1, 0, 0), kill, *lower, allow_any])
+    numbers = [(number, _RET_ALLOW) for number in ALLOWED.values()]
+    numbers += [(number, _RET_EACCES) for number in REFUSED.values()]
     for number, verdict in numbers:
         program.append((_JEQ, 0, 1, number))
         program.append((_RET, 0, 0, verdict))
-    program.append((_RET, 0, 0, _RET_KILL_PROCESS))
+    program.append(kill)
     return b"".join(struct.pack("<HBBI", *instruction) for instruction in program)
+
+
+def _check(name: str, argument: int, verdict: list[tuple[int, int, int, int]]) -> list[tuple[int, int, int, int]]:
+    """Return instructions that judge a call by the lower half of an argument; each path must end in a return."""
+    return [(_JEQ, 0, len(verdict) + 1, ALLOWED[name]), _load(argument), *verdict]
+
+
+def _load(argument: int) -> tuple[int, int, int, int]:
+    return _LD_ABS, 0, 0, _OFFSET_ARGUMENTS + 8 * argument
+
+
+def _equal(allowed: tuple[int, ...]) -> list[tuple[int, int, int, int]]:
+    return [part for value in allowed for part in ((_JEQ, 0, 1, value), (_RET, 0, 0, _RET_ALLOW))]
 
 
 class _Program(ctypes.Structure):
@@ -137,6 +180,7 @@ class Confinement:
         self._libc.prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
         self._memory_limit = memory_limit
         self._cpu_seconds = cpu_seconds
+        self._lower_priority = LowerPriority()
         self._program: _Program | None = None
         if seccomp:
             remedy = "run with --confinement off to do without"
@@ -163,14 +207,19 @@ class Confinement:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
         if self._memory_limit is not None:
-            limit = _data_bytes() + self._memory_limit + DATA_HEADROOM_BYTES
-            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+            space, data = _address_space_bytes()
+            data += self._memory_limit + DATA_HEADROOM_BYTES
+            resource.setrlimit(resource.RLIMIT_DATA, (data, data))
+            # Bounds what counts towards the other limit no more: memory that is only read, and the tables of its pages.
+            space += self._memory_limit + 2 * DATA_HEADROOM_BYTES
+            resource.setrlimit(resource.RLIMIT_AS, (space, space))
 
     def apply_own(self, parent: int) -> None:
         """Apply the layers that each process needs for itself; the filter last, because it forbids the others."""
         self._prctl("death signal", PR_SET_PDEATHSIG, 9)
         if os.getppid() != parent:
             os._exit(0)
+        self._lower_priority.after_short_time()
         if self._cpu_seconds is not None:
             resource.setrlimit(resource.RLIMIT_CPU, (self._cpu_seconds, self._cpu_seconds + 1))
         if self._program is not None:
@@ -182,7 +231,8 @@ class Confinement:
             raise ConfinementError(f"cannot set {layer}: {error}; --confinement off does without confinement")
 
 
-def _data_bytes() -> int:
-    """Return this process's memory that counts towards RLIMIT_DATA, in bytes."""
+def _address_space_bytes() -> tuple[int, int]:
+    """Return how much address space this process has, and how much of it counts towards RLIMIT_DATA, in bytes."""
     with open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[5]) * resource.getpagesize()
+        words = file.read().split()
+    return int(words[0]) * resource.getpagesize(), int(words[5]) * resource.getpagesize()

@@ -20,20 +20,22 @@ from _socket import CMSG_SPACE, MSG_DONTWAIT, socket
 
 from codemode_host.runtimes import link
 from codemode_host.runtimes.cell import main as cell_main
-from codemode_host.runtimes.cell.confinement import Confinement, ConfinementError
+from codemode_host.runtimes.cell.confinement import READING_FD, WRITING_FD, Confinement, ConfinementError
+from codemode_host.runtimes.cell.secrets import NewSecrets
 from codemode_host.runtimes.engine.loading import Engine, EngineError, EngineOptions, load, preload, self_check
 from codemode_host.runtimes.engine.realm import Realm
 from codemode_host.runtimes.zygote.huge_pages import use_huge_pages
+from codemode_host.runtimes.zygote.isolation import forbid_files, isolate
 
 CONTROL_FD = 3
-READING_FD, WRITING_FD = 3, 4
-"""A runtime's ends of its link; it has no control socket."""
-
 BUSY_FORKS = 10
 """After this many forks without idle time, move code to huge pages now: it makes all further forks faster."""
 
 FORKS_AT_ONCE = 16
 """The most runtimes that are forked before other requests are handled."""
+
+NICENESS = 5
+"""Of the zygote and its cells: their host, which answers all of them, comes first."""
 
 _PR_SET_PDEATHSIG = 1
 _SIGINT, _SIGKILL, _SIG_DFL, _SIG_IGN = 2, 9, 0, 1
@@ -126,13 +128,17 @@ class Zygote:
         self._confinement = Confinement(
             seccomp=settings.confined, memory_limit=settings.memory_limit, cpu_seconds=settings.cpu_seconds
         )
+        self._secrets = NewSecrets()
         if self._realm is not None:
+            flags |= isolate()
             self._confinement.apply_inherited()
+            _die_with_host(settings.parent)  # becoming another user has taken that away
         _die_of_crashes()
         self._settle()
         if self._realm is None:
             self._filled = 0  # unknown: a child that loads its own engine fills more
         self._send(link.READY, flags, os.getpid())
+        os.nice(NICENESS)
 
     def run(self) -> None:
         """Serve until the host closes the control socket."""
@@ -159,6 +165,7 @@ class Zygote:
             assert self._realm is not None
             self._realm.warm_up_locales()
             self._settle()
+            forbid_files()
 
     def _use_huge_pages(self) -> None:
         self._has_huge_pages = True
@@ -242,10 +249,11 @@ class Zygote:
         if realm is None:
             engine = load(self._options)
             realm = Realm(engine, cell_main.emit, self._memory.view)
+            isolate()
             self._confinement.apply_inherited()
         _schedule(os.SCHED_OTHER)
         self._confinement.apply_own(parent)
-        cell_main.run(realm, READING_FD, WRITING_FD, self._memory.view)
+        self._secrets.go_on(lambda: cell_main.run(realm, READING_FD, WRITING_FD, self._memory.view))
 
     def _kill(self, serial: int) -> None:
         pidfd = self._pidfds.get(serial)
@@ -296,18 +304,21 @@ def _schedule(policy: int) -> None:
         pass  # not permitted: only slower
 
 
+def _die_with_host(host: int) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _SIGKILL)
+    if os.getppid() != host:
+        os._exit(0)
+
+
 def main() -> None:
     """Run the zygote. Does not return."""
     settings = Settings(sys.argv[1:])
-    libc = ctypes.CDLL(None)
-    libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL)
-    if os.getppid() != settings.parent:
-        os._exit(0)
+    _die_with_host(settings.parent)
     _volunteer_for_the_kernel()
     _schedule(os.SCHED_BATCH)
     # Close descriptors inherited from the host's parent.
     os.closerange(CONTROL_FD + 1, 1 << 20)
-    libc.signal(_SIGINT, ctypes.c_void_p(_SIG_IGN))
+    ctypes.CDLL(None).signal(_SIGINT, ctypes.c_void_p(_SIG_IGN))
     control = socket(fileno=CONTROL_FD)
     status = link.EXIT_BROKEN
     try:

@@ -1,0 +1,46 @@
+"""A cell that computes for long goes on at the lowest priority: short ones are answered as if it were not there.
+
+After some processor time the kernel sends SIGPROF. The handler is machine code: Python's would have to wait for
+JavaScript to end.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+
+from codemode_host.runtimes.cell.machine_code import MachineCode
+
+SHORT_SECONDS = 0.01
+"""Processor time that a cell may take at the priority that it begins with; most cells need less."""
+
+LOWEST_PRIORITY = 19
+
+_SIGPROF, _ITIMER_PROF = 27, 2
+
+
+class LowerPriority:
+    """What lowers the priority, prepared before the fork."""
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None)
+        self._code = MachineCode(_lower_priority()) if os.uname().machine == "x86_64" else None
+
+    def after_short_time(self) -> None:
+        """Have this process's priority lowered once it has computed for `SHORT_SECONDS`."""
+        if self._code is not None and self._code.address is not None:
+            self._libc.signal(_SIGPROF, ctypes.c_void_p(self._code.address))
+            once = struct.pack("@4l", 0, 0, 0, int(SHORT_SECONDS * 1e6))
+            self._libc.setitimer(_ITIMER_PROF, once, None)
+
+
+def _lower_priority() -> bytes:
+    """Return x86-64 code for `setpriority(PRIO_PROCESS, 0, LOWEST_PRIORITY)`."""
+    return (
+        b"\xb8"
+        + struct.pack("<I", 141)
+        + b"\x31\xff\x31\xf6\xba"
+        + struct.pack("<I", LOWEST_PRIORITY)
+        + b"\x0f\x05\xc3"
+    )
