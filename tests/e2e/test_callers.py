@@ -345,11 +345,9 @@ async def main():
     await provider.__aenter__()
     session = await provider.open_session(toolbox)
     await started(session, "notify('ready'); await tools.endless()")
-    await said.wait()
+    await asyncio.to_thread(sys.stdin.readline)  # the end of the loop ends the host: it is looked at before
     return provider, session
 
-said = asyncio.Event()
-toolbox.on_notify = lambda text: (print(text, flush=True), said.set())
 kept = asyncio.run(main())
 """,
 }

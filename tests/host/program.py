@@ -84,6 +84,8 @@ class Program:
         self.connection = ClientConnection()
         self.messages: list[HostMessage] = []
         self.stderr = b""
+        self.stderr_ended = trio.Event()
+        """All that the host wrote is in `stderr`; at once where nobody reads it."""
         self.family: set[int] = set()
 
     @property
@@ -116,6 +118,7 @@ class Program:
     async def read_stderr(self) -> None:
         async for chunk in self._stderr:
             self.stderr += chunk
+        self.stderr_ended.set()
 
     async def greet(self) -> None:
         await self.stdin.send_all(self.connection.hello())
@@ -180,7 +183,9 @@ class Program:
     async def ended(self, seconds: float = 10.0) -> int:
         """The host's exit status, and its standard error to the end."""
         with trio.fail_after(seconds):
-            return await self.process.wait()
+            status = await self.process.wait()
+            await self.stderr_ended.wait()  # it is read beside, and the last of it perhaps not yet
+            return status
 
 
 def texts(response: RuntimeResponse) -> list[str]:
@@ -207,12 +212,14 @@ async def program(
         async with trio.open_nursery() as nursery:
             if read_stderr:
                 nursery.start_soon(host.read_stderr)
+            else:
+                host.stderr_ended.set()
             if greet:
                 await host.greet()
             yield host
             with trio.move_on_after(5):
                 await host.stdin.aclose()
-                await process.wait()
+                await host.ended(60)
             nursery.cancel_scope.cancel()
     finally:
         if process.returncode is None:
