@@ -33,6 +33,7 @@ from codemode_protocol.values import (
     WaitRequest,
     Yielded,
 )
+from tests.client.forks import ask_in_fork
 from tests.client.host_process import kill_host
 from tests.client.recorder import definition
 
@@ -295,19 +296,7 @@ def test_a_host_that_cannot_be_started_is_an_error_of_the_call(tmp_path: os.Path
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # forking with threads is the point
 def test_a_fork_of_the_process_is_told_to_make_its_own(host_command: list[str]) -> None:
     with opened(host_command) as session:
-        read, write = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            try:
-                session.run("")
-            except RuntimeError as error:
-                os.write(write, str(error).encode())
-            finally:
-                os._exit(0)
-        os.close(write)
-        with os.fdopen(read) as said:
-            assert "make one in each process" in said.read()
-        os.waitpid(pid, 0)
+        assert "make one in each process" in ask_in_fork(partial(session.run, ""))
         assert texts(session.run("text('unharmed')")) == ["unharmed"]
 
 
