@@ -27,6 +27,7 @@ import trio.abc
 import trio.testing
 
 from tests import seed
+from tests.processes import list_children
 
 TESTS = Path(__file__).resolve().parent
 TIME_LIMIT_SECONDS = 60.0
@@ -217,19 +218,12 @@ def _descriptors() -> dict[int, str]:
 
 def _children() -> dict[int, str]:
     """This process's children and their command lines, those that ended but were not reaped among them."""
-    me = os.getpid()
-    found: dict[int, str] = {}
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        try:
-            stat = Path("/proc", name, "stat").read_text()
-            # The name before the fields stands in parentheses, and may have some in it.
-            state, parent = stat[stat.rindex(")") + 2 :].split()[:2]
-            if int(parent) != me:
-                continue
-            command = Path("/proc", name, "cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ")
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended meanwhile
-        found[int(name)] = "ended, but was not reaped" if state == "Z" else command.decode(errors="replace")
-    return found
+    return {pid: _describe(pid) for pid in list_children(os.getpid())}
+
+
+def _describe(pid: int) -> str:
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        command = b""  # it ended meanwhile
+    return command.rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace") or "ended, but was not reaped"

@@ -19,6 +19,7 @@ import pytest
 import codemode_client
 from codemode_client import blocking
 from codemode_client._blocking.thread import ABANDONED_SECONDS
+from tests.processes import list_children
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 30.0
@@ -257,12 +258,8 @@ def program(source: str) -> Iterator[Program]:
 
 
 def descendants(pid: int) -> set[int]:
-    found: set[int] = set()
-    for listing in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            for child in map(int, listing.read_text().split()):
-                found |= {child} | descendants(child)
-    return found
+    children = list_children(pid)
+    return {*children, *(below for child in children for below in descendants(child))}
 
 
 def runs(pid: int) -> bool:

@@ -37,6 +37,7 @@ from codemode_protocol.values import (
     WaitRequest,
     Yielded,
 )
+from tests.processes import list_children
 
 COMMAND = (sys.executable, "-m", "codemode_host")
 
@@ -47,15 +48,7 @@ def tool(name: str) -> ToolDefinition:
 
 def children(pid: int) -> list[int]:
     """The processes that `pid` is the parent of, those that ended but were not reaped left out."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, parent = path.read_text().rpartition(")")[2].split()[:2]
-        except OSError:
-            continue
-        if int(parent) == pid and state != "Z":
-            found.append(int(path.parent.name))
-    return found
+    return [child for child in list_children(pid) if running(child)]
 
 
 def running(pid: int) -> bool:
