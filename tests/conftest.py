@@ -27,7 +27,7 @@ import trio.abc
 import trio.testing
 
 from tests import seed
-from tests.processes import list_children
+from tests.processes import list_children, list_descriptors
 
 TESTS = Path(__file__).resolve().parent
 TIME_LIMIT_SECONDS = 60.0
@@ -175,7 +175,7 @@ def _nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     if not WATCHED.intersection(request.path.relative_to(TESTS).parts[:-1]):
         yield
         return
-    descriptors, children = _descriptors(), _children()
+    descriptors, children = list_descriptors(), _children()
     yield
     left = _wait_for_none_left(descriptors, children)
     if left:
@@ -199,21 +199,10 @@ def _left(descriptors: dict[int, str], children: dict[int, str]) -> list[str]:
     """What there is now and was not there before, each in words."""
     left = [
         f"descriptor {number}: {target}"
-        for number, target in _descriptors().items()
+        for number, target in list_descriptors().items()
         if descriptors.get(number) != target
     ]
     return left + [f"child {pid}: {what}" for pid, what in _children().items() if pid not in children]
-
-
-def _descriptors() -> dict[int, str]:
-    """This process's open descriptors, and what each leads to."""
-    found: dict[int, str] = {}
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
-        except FileNotFoundError:
-            continue  # the one that the listing itself had open
-    return found
 
 
 def _children() -> dict[int, str]:

@@ -18,3 +18,14 @@ def list_children(pid: int) -> list[int]:
             with suppress(OSError):  # a thread that has ended meanwhile
                 children += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
     return children
+
+
+def list_descriptors() -> dict[int, str]:
+    """This process's open descriptors, and what each leads to."""
+    found: dict[int, str] = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:
+            continue  # the one that the listing itself had open
+    return found
