@@ -100,8 +100,10 @@ def interrupt_late(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for what the background thread is about to do; the test's time limit bounds it."""
+    """Wait for what the background thread is about to do."""
+    deadline = time.monotonic() + 30
     while not condition():
+        assert time.monotonic() < deadline
         time.sleep(0.001)
 
 
@@ -303,6 +305,7 @@ def test_an_interrupted_opening_leaves_no_session(host_command: list[str]) -> No
         with provider.session(Delegate()) as session:
             session.run("")
         wait_until(lambda: provider.open_count == 0)
+        assert provider.counters.cells_live == 0
 
 
 def test_an_answer_that_an_interruption_kept_from_its_caller_is_given_back(

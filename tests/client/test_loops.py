@@ -18,8 +18,6 @@ from tests.client.loops import entered_loop, run_turns
 
 place: contextvars.ContextVar[str] = contextvars.ContextVar("place", default="nowhere")
 
-place: contextvars.ContextVar[str] = contextvars.ContextVar("place", default="nowhere")
-
 
 # Tasks
 

@@ -40,6 +40,12 @@ def prompt(folder: Path, *arguments: str, **more: str) -> Terminal:
     return terminal
 
 
+def leave(terminal: Terminal) -> None:
+    """Type Ctrl-D at the prompt that is there; the program ends well."""
+    terminal.write("\x04")
+    assert terminal.end() == 0
+
+
 # In a terminal
 
 
@@ -90,6 +96,8 @@ def test_tab_completes_tools_and_globals(folder: Path) -> None:
         terminal.wait_for("settled")
         terminal.write("\r")
         terminal.wait_for('\n"function"\r\n')
+        terminal.wait_for(PROMPT)
+        leave(terminal)
 
 
 def test_the_prompts_own_commands(folder: Path) -> None:
@@ -104,6 +112,7 @@ def test_the_prompts_own_commands(folder: Path) -> None:
             terminal.write(f"{typed}\r")
             terminal.wait_for(answer)
             terminal.wait_for(PROMPT)
+        leave(terminal)
 
 
 def test_history_is_kept_for_its_owner_alone(folder: Path) -> None:
@@ -144,6 +153,8 @@ def test_a_lost_host_is_said_and_survived(folder: Path) -> None:
         terminal.wait_for(PROMPT)
         terminal.write("text(String(load('kept')) + '!')\r")
         terminal.wait_for("\nundefined!\r\n")
+        terminal.wait_for(PROMPT)
+        leave(terminal)
 
 
 # From a pipe
