@@ -26,10 +26,10 @@ demo: setup ## the main job on this repository's own files
 USUAL := not interop and not soak and not fuzz
 ifeq ($(ARGS),)
 test: setup ## all tests; every branch of codemode_protocol must be covered
-	$(RUN)/coverage run -m pytest tests/protocol
+	$(RUN)/coverage run -m pytest -m "$(USUAL) and covered" tests/protocol
 	$(RUN)/coverage report
-	$(RUN)/python -m pytest -m "$(USUAL) and not alone" --numprocesses auto --maxprocesses 4 --dist worksteal \
-		--ignore=tests/protocol
+	$(RUN)/python -m pytest -m "$(USUAL) and not alone and not covered" --numprocesses auto --maxprocesses 4 \
+		--dist worksteal
 	$(RUN)/python -m pytest -m "$(USUAL) and alone" tests/host tests/e2e
 else
 test: setup

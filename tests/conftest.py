@@ -27,6 +27,7 @@ import trio.abc
 import trio.testing
 
 from tests import seed
+from tests.processes import list_children, list_descriptors
 
 TESTS = Path(__file__).resolve().parent
 TIME_LIMIT_SECONDS = 60.0
@@ -67,6 +68,16 @@ def pytest_configure(config: pytest.Config) -> None:
     # A run in the background of a shell without job control has Ctrl-C ignored, and so would every child that a test
     # starts. A handler of Python's own is not handed on: children have the usual one.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Examples alone must reach every branch of the protocol, whatever is drawn. Drawing takes four times as long while
+    # coverage is measured, so property tests are not among them.
+    for item in items:
+        drawn = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+        if item.path.is_relative_to(TESTS / "protocol") and not drawn:
+            item.add_marker("covered")
 
 
 def pytest_report_header() -> str:
@@ -174,7 +185,7 @@ def _nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     if not WATCHED.intersection(request.path.relative_to(TESTS).parts[:-1]):
         yield
         return
-    descriptors, children = _descriptors(), _children()
+    descriptors, children = list_descriptors(), _children()
     yield
     left = _wait_for_none_left(descriptors, children)
     if left:
@@ -198,38 +209,20 @@ def _left(descriptors: dict[int, str], children: dict[int, str]) -> list[str]:
     """What there is now and was not there before, each in words."""
     left = [
         f"descriptor {number}: {target}"
-        for number, target in _descriptors().items()
+        for number, target in list_descriptors().items()
         if descriptors.get(number) != target
     ]
     return left + [f"child {pid}: {what}" for pid, what in _children().items() if pid not in children]
 
 
-def _descriptors() -> dict[int, str]:
-    """This process's open descriptors, and what each leads to."""
-    found: dict[int, str] = {}
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
-        except FileNotFoundError:
-            continue  # the one that the listing itself had open
-    return found
-
-
 def _children() -> dict[int, str]:
     """This process's children and their command lines, those that ended but were not reaped among them."""
-    me = os.getpid()
-    found: dict[int, str] = {}
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        try:
-            stat = Path("/proc", name, "stat").read_text()
-            # The name before the fields stands in parentheses, and may have some in it.
-            state, parent = stat[stat.rindex(")") + 2 :].split()[:2]
-            if int(parent) != me:
-                continue
-            command = Path("/proc", name, "cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ")
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended meanwhile
-        found[int(name)] = "ended, but was not reaped" if state == "Z" else command.decode(errors="replace")
-    return found
+    return {pid: _describe(pid) for pid in list_children(os.getpid())}
+
+
+def _describe(pid: int) -> str:
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        command = b""  # it ended meanwhile
+    return command.rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace") or "ended, but was not reaped"

@@ -54,11 +54,11 @@ class AsyncioLoop(Loop):
             self._tasks -= ended  # a task that was cancelled before it began has not removed itself
 
     def check(self) -> None:
+        check_process(self._process)  # first: in a fork no loop is this one
         if asyncio._get_running_loop() is not self._loop:
             raise RuntimeError(
                 "the provider belongs to another event loop: enter a provider in each loop that uses one"
             )
-        check_process(self._process)
 
     def waiter(self, on_cancelled: Callable[[], object] | None = None) -> Waiter:
         return Waiter(self._loop, on_cancelled)

@@ -47,13 +47,13 @@ class TrioLoop(Loop):
         return None
 
     def check(self) -> None:
+        check_process(self._process)  # first: in a fork no run is this one
         try:
             token = trio.lowlevel.current_trio_token()
         except RuntimeError:
             token = None
         if token is not self._token:
             raise RuntimeError("the provider belongs to another event loop: enter a provider in each that uses one")
-        check_process(self._process)
 
     def waiter(self, on_cancelled: Callable[[], object] | None = None) -> Waiter:
         return Waiter(on_cancelled)

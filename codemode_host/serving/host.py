@@ -55,7 +55,7 @@ class Host(SessionOwner):
         self.client.flush()
 
     async def serve(self) -> None:
-        """Returns at the end of input. Raises HostStopped or RemoteProtocolError, each in a group."""
+        """Serve until the end of input. Raises HostStopped or RemoteProtocolError, each in a group."""
         async with trio.open_nursery() as engines:
             self.pool = RuntimePool(
                 self._zygote,
@@ -82,8 +82,10 @@ class Host(SessionOwner):
         self.pool.close()
 
     async def _listen(self) -> None:
-        """Have a control socket: from the time on at which there may be cells, so that whoever looks at a host that has
-        run one sees it as it stays."""
+        """Have a control socket, from the time on at which there may be cells.
+
+        So its descriptors are there before the first cell, and do not look like a leak of that cell's.
+        """
         from codemode_host.control.socket import ControlSocket  # while the engine is being loaded
 
         await self.pool.ready.wait()
@@ -91,7 +93,7 @@ class Host(SessionOwner):
         await self._control_socket.serve()
 
     def leave(self) -> None:
-        """The last step: leave nothing behind on the file system."""
+        """Leave nothing behind on the file system; the last step."""
         if self._control_socket is not None:
             self._control_socket.remove()
 

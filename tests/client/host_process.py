@@ -21,6 +21,11 @@ def require_host_pid(provider: HasHost) -> int:
     return pid
 
 
+def end_host(provider: HasHost) -> None:
+    """Kill a provider's host and wait until it has ended; its event loop does not run meanwhile."""
+    os.waitid(os.P_PID, kill_host(provider), os.WEXITED | os.WNOWAIT)
+
+
 def kill_host(provider: HasHost) -> int:
     """Kill a provider's host, and return what its process id was."""
     pid = require_host_pid(provider)

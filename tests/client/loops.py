@@ -20,3 +20,9 @@ async def entered_loop() -> AsyncIterator[Loop]:
         await loop.leave(type(error), error, error.__traceback__)
         raise
     await loop.leave(None, None, None)
+
+
+async def run_turns(loop: Loop, turns: int = 5) -> None:
+    """Let the loop run what it has."""
+    for _ in range(turns):
+        await loop.checkpoint()

@@ -198,10 +198,12 @@ class Puppet:
         assert request.request.cell_id == cell_id
         return request
 
-    async def close_session(self) -> None:
-        """Take a shutdown and answer it."""
+    async def close_session(self) -> str:
+        """Take a shutdown and answer it; gives the session's id."""
         request = await self.request(ShutdownSession)
-        await self.respond(request, SessionClosed(request.request.session_id))
+        session_id = request.request.session_id
+        await self.respond(request, SessionClosed(session_id))
+        return session_id
 
     async def nothing_more(self) -> None:
         """The client says nothing more before it closes the connection."""

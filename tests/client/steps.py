@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import types
 from collections.abc import Callable, Coroutine, Generator
 from functools import partial
@@ -47,3 +48,14 @@ async def cancel_at_step(step: int, coroutine: Coroutine[Any, Any, object]) -> b
     with anyio.CancelScope() as scope:
         await run_until_step(step, coroutine, scope.cancel)
     return scope.cancelled_caught
+
+
+async def cancel_task_at_step(step: int, coroutine: Coroutine[Any, Any, object]) -> bool:
+    """Do the same with a task of asyncio's and its own `cancel`, which is an exception once, and does not last."""
+
+    def cancel() -> None:
+        task.cancel()
+
+    task = asyncio.create_task(run_until_step(step, coroutine, cancel))
+    await asyncio.wait([task])
+    return task.cancelled() or bool(task.result())

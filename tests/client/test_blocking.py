@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
-import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -33,16 +31,14 @@ from codemode_protocol.values import (
     WaitRequest,
     Yielded,
 )
+from tests.client.forks import ask_in_fork
 from tests.client.host_process import kill_host
+from tests.client.interrupts import Interrupted, interrupt_call
 from tests.client.recorder import definition
 
 TWO_STEPS = "text('a'); yield_control(); text('b'); await tools.wait(); text('c')"
 
 place: contextvars.ContextVar[str] = contextvars.ContextVar("place", default="nowhere")
-
-
-class Interrupted(BaseException):
-    """What the signal of these tests raises, as Ctrl-C raises KeyboardInterrupt."""
 
 
 class Delegate:
@@ -90,32 +86,7 @@ def waited(session: Session, cell_id: str) -> tuple[type[RuntimeResponse], list[
 
 
 @contextmanager
-def interrupted(when: threading.Event) -> Iterator[None]:
-    """A signal interrupts the call in the block: once `when` is set, and the call waits for its answer."""
-
-    def handle(number: int, frame: object) -> None:
-        raise Interrupted
-
-    def interrupt() -> None:
-        assert when.wait(30)
-        while sys._current_frames()[main].f_code is not background.Call.wait.__code__:
-            time.sleep(0.001)
-        signal.pthread_kill(main, signal.SIGUSR1)
-
-    main = threading.get_ident()
-    previous = signal.signal(signal.SIGUSR1, handle)
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    try:
-        with pytest.raises(Interrupted):
-            yield
-    finally:
-        thread.join()
-        signal.signal(signal.SIGUSR1, previous)
-
-
-@contextmanager
-def interrupted_late(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def interrupt_late(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A call in the block is interrupted when its answer has come, but its thread has not taken it."""
 
     class Late(background.Call[object]):
@@ -129,8 +100,10 @@ def interrupted_late(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for what the background thread is about to do; the test's time limit bounds it."""
+    """Wait for what the background thread is about to do."""
+    deadline = time.monotonic() + 30
     while not condition():
+        assert time.monotonic() < deadline
         time.sleep(0.001)
 
 
@@ -295,19 +268,7 @@ def test_a_host_that_cannot_be_started_is_an_error_of_the_call(tmp_path: os.Path
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # forking with threads is the point
 def test_a_fork_of_the_process_is_told_to_make_its_own(host_command: list[str]) -> None:
     with opened(host_command) as session:
-        read, write = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            try:
-                session.run("")
-            except RuntimeError as error:
-                os.write(write, str(error).encode())
-            finally:
-                os._exit(0)
-        os.close(write)
-        with os.fdopen(read) as said:
-            assert "make one in each process" in said.read()
-        os.waitpid(pid, 0)
+        assert "make one in each process" in ask_in_fork(partial(session.run, ""))
         assert texts(session.run("text('unharmed')")) == ["unharmed"]
 
 
@@ -317,7 +278,7 @@ def test_a_fork_of_the_process_is_told_to_make_its_own(host_command: list[str]) 
 def test_an_interrupted_run_ends_its_cell_and_its_tools(host_command: list[str]) -> None:
     delegate = Delegate()
     with opened(host_command, delegate) as session:
-        with interrupted(delegate.called):
+        with interrupt_call(delegate.called):
             session.run("await tools.wait()", [definition("wait")])
         assert delegate.closed.wait(30)
         assert texts(session.run("text('goes on')")) == ["goes on"]
@@ -328,7 +289,7 @@ def test_an_interrupted_wait_loses_no_output(host_command: list[str]) -> None:
     with opened(host_command, delegate) as session:
         cell = started(session, TWO_STEPS)
         cell.initial_response()
-        with interrupted(delegate.called):
+        with interrupt_call(delegate.called):
             session.wait(WaitRequest(cell.cell_id, 60_000))
         assert waited(session, cell.cell_id) == (Yielded, ["b"])
         delegate.go.set()
@@ -339,11 +300,12 @@ def test_an_interrupted_opening_leaves_no_session(host_command: list[str]) -> No
     at_once = threading.Event()
     at_once.set()
     with CodeModeProvider(host_command) as provider:
-        with interrupted(at_once):
+        with interrupt_call(at_once):
             provider.open_session(Delegate())
         with provider.session(Delegate()) as session:
             session.run("")
         wait_until(lambda: provider.open_count == 0)
+        assert provider.counters.cells_live == 0
 
 
 def test_an_answer_that_an_interruption_kept_from_its_caller_is_given_back(
@@ -351,36 +313,36 @@ def test_an_answer_that_an_interruption_kept_from_its_caller_is_given_back(
 ) -> None:
     delegate = Delegate()
     with CodeModeProvider(host_command) as provider, provider.session(delegate) as session:
-        with interrupted_late(monkeypatch):
+        with interrupt_late(monkeypatch):
             provider.open_session(Delegate())
-        with interrupted_late(monkeypatch):
+        with interrupt_late(monkeypatch):
             started(session, "while (true) {}")
         assert delegate.closed.wait(30)
         delegate.go.clear()
 
         cell = started(session, TWO_STEPS)
-        with interrupted_late(monkeypatch):
+        with interrupt_late(monkeypatch):
             cell.initial_response()
         assert waited(session, cell.cell_id) == (Yielded, ["a"])
         assert delegate.called.wait(30)
-        with interrupted_late(monkeypatch):
+        with interrupt_late(monkeypatch):
             session.wait(WaitRequest(cell.cell_id, 0))
         assert waited(session, cell.cell_id) == (Yielded, ["b"])
         delegate.go.set()
         outcomes: list[Outcome] = []
-        with interrupted_late(monkeypatch):
+        with interrupt_late(monkeypatch):
             outcomes.append(session.wait(WaitRequest(cell.cell_id, 60_000)))
         assert outcomes == []
         assert waited(session, cell.cell_id) == (Result, ["c"])
 
         cell = started(session, "while (true) {}", yield_ms=0)
         cell.initial_response()
-        with interrupted_late(monkeypatch):
+        with interrupt_late(monkeypatch):
             session.terminate(cell.cell_id)
         assert waited(session, cell.cell_id) == (Terminated, [])
 
         delegate.closed.clear()
-        with interrupted_late(monkeypatch):
+        with interrupt_late(monkeypatch):
             ModelTools(session, []).exec("yield_control(); while (true) {}")
         assert delegate.closed.wait(30)
         wait_until(lambda: provider.open_count == 1)

@@ -95,7 +95,7 @@ async def test_a_session_that_nobody_owns_any_more_is_shut_down_once_it_is_open(
         await over.wait()
         request = await on.host.request(OpenSession)
         await on.host.respond(request, SessionReady("t"))
-        await on.host.close_session()
+        assert await on.host.close_session() == "t"
 
 
 async def test_a_cell_that_nobody_owns_any_more_is_terminated_once_it_has_started() -> None:
@@ -108,6 +108,7 @@ async def test_a_cell_that_nobody_owns_any_more_is_terminated_once_it_has_starte
         await on.host.initial(request, terminated("1", "lost on purpose"))
         await on.host.cell_closed("1")
         await on.recorder.until(lambda: on.recorder.closed == ["1"])
+        assert on.provider.counters.cells_terminated == 1
 
 
 async def test_an_execute_that_is_refused_after_its_caller_went_away_is_forgotten() -> None:
@@ -284,8 +285,9 @@ async def test_a_shutdown_goes_on_without_its_caller_and_others_may_wait_for_it(
             nursery.start_soon(on.session.shutdown)
             nursery.start_soon(on.session.shutdown)
             await anyio.wait_all_tasks_blocked()
-            await on.host.close_session()
+            assert await on.host.close_session() == "s"
         await on.session.shutdown()
+        assert on.provider.open_count == 0
 
 
 async def test_leaving_a_session_shuts_it_down_even_when_cancelled() -> None:
@@ -360,4 +362,6 @@ async def test_shutting_down_while_a_session_is_being_opened_again_closes_it_the
             nursery.start_soon(session.shutdown)
             await anyio.wait_all_tasks_blocked()
             await host.respond(request, SessionReady("s"))
-            await host.close_session()
+            assert await host.close_session() == "s"
+        assert scope.cancelled_caught
+        assert provider.open_count == 0

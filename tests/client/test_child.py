@@ -32,6 +32,12 @@ async def spawned(script: str, *, grace: float = 5.0, **options: str) -> AsyncIt
             os.close(child.stdout_fd)
 
 
+async def wait_for_words(child: Child, words: str) -> None:
+    """Wait until a child has written just this to standard error."""
+    while child.stderr_tail != words:  # noqa: ASYNC110 - what it writes there has no event
+        await anyio.sleep(0.005)
+
+
 async def test_the_exit_status_and_the_last_words_are_there_after_the_stop() -> None:
     async with spawned("import sys; sys.stdin.read(); sys.stderr.write('one\\ntwo\\n'); sys.exit(7)") as child:
         pass
@@ -47,9 +53,14 @@ async def test_only_the_end_of_standard_error_is_kept() -> None:
 
 
 async def test_a_process_that_ignores_the_end_of_its_input_is_terminated() -> None:
-    async with spawned("import time; time.sleep(1000)", grace=0.05) as child:
-        pass
-    assert child._process.returncode == -signal.SIGTERM
+    script = (
+        "import signal, sys, time\n"
+        "signal.signal(15, lambda *_: (sys.stderr.write('terminated\\n'), sys.exit()))\n"
+        "sys.stderr.write('ready\\n'); time.sleep(99)"
+    )
+    async with spawned(script, grace=0.05) as child:
+        await wait_for_words(child, "ready")
+    assert child.stderr_tail == "ready\nterminated"
     # It says nothing about the host that it was made to end.
     assert child.exit_status is None
 
@@ -58,15 +69,16 @@ async def test_a_process_that_ignores_sigterm_is_killed(monkeypatch: pytest.Monk
     monkeypatch.setattr(child_module, "TERMINATE_SECONDS", 0.05)
     script = "import signal, sys, time; signal.signal(15, signal.SIG_IGN); sys.stderr.write('ready\\n'); time.sleep(99)"
     async with spawned(script, grace=0.05) as child:
-        while child.stderr_tail != "ready":  # noqa: ASYNC110 - what it wrote to standard error has no event
-            await anyio.sleep(0.005)
-    assert child._process.returncode == -signal.SIGKILL
+        await wait_for_words(child, "ready")
+    assert child.exited.done
+    assert child.exit_status is None
 
 
 async def test_a_stopped_process_can_be_ended() -> None:
     async with spawned("import time; time.sleep(1000)", grace=0.0) as child:
         os.kill(child.pid, signal.SIGSTOP)
-    assert child._process.returncode in (-signal.SIGTERM, -signal.SIGKILL)
+    assert child.exited.done
+    assert child.exit_status is None
 
 
 async def test_it_is_made_by_the_calling_thread_and_has_a_session_of_its_own() -> None:

@@ -217,6 +217,8 @@ async def test_an_idle_loss_is_noticed_and_the_next_call_starts_a_host() -> None
             host = await hosts.next()
             await host.open_session()
             await host.start_cell("1")
+        assert session.generation == 2
+        assert (provider.counters.hosts_started, provider.host_pid) == (2, host.pid)
 
 
 async def test_each_session_counts_its_own_generations() -> None:

@@ -60,8 +60,9 @@ async def test_a_silent_host_is_given_up_after_the_handshake_limit(misbehaving: 
 
 
 async def test_a_slow_host_within_the_limit_is_fine(misbehaving: Misbehaving) -> None:
-    async with CodeModeProvider(misbehaving("slow")) as provider, provider.session(Recorder()):
-        pass
+    async with CodeModeProvider(misbehaving("slow")) as provider, provider.session(Recorder()) as session:
+        assert session.generation == 1
+    assert provider.counters.hosts_ended == {"closed": 1}
 
 
 async def test_a_missing_program_is_a_start_error_that_names_it() -> None:
@@ -152,7 +153,7 @@ async def test_a_child_that_a_dying_host_leaves_behind_goes_with_it(misbehaving:
     async with CodeModeProvider(misbehaving("dies-leaving-a-child")) as provider:
         session = await provider.open_session(Recorder())
         group = require_host_pid(provider)
-        await _lose(provider, session)
+        assert "exit status 5" in str(await _lose(provider, session))
         while _alive_in_group(group):  # noqa: ASYNC110 - nothing tells of the end of a process that is not ours
             await anyio.sleep(0.005)
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.processes import list_children
+
 ROOT = Path(__file__).resolve().parents[2]
 CODEMODE = [sys.executable, "-m", "codemode_client.cli"]
 
@@ -102,7 +104,6 @@ def running(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 def host_of(pid: int) -> int:
     """The process number of the host that a running `codemode` has started."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    hosts = [int(child) for child in children if b"codemode_host" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    hosts = [child for child in list_children(pid) if b"codemode_host" in Path(f"/proc/{child}/cmdline").read_bytes()]
     assert len(hosts) == 1, hosts
     return hosts[0]

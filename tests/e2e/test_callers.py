@@ -19,6 +19,7 @@ import pytest
 import codemode_client
 from codemode_client import blocking
 from codemode_client._blocking.thread import ABANDONED_SECONDS
+from tests.processes import list_children
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 30.0
@@ -257,12 +258,8 @@ def program(source: str) -> Iterator[Program]:
 
 
 def descendants(pid: int) -> set[int]:
-    found: set[int] = set()
-    for listing in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            for child in map(int, listing.read_text().split()):
-                found |= {child} | descendants(child)
-    return found
+    children = list_children(pid)
+    return {*children, *(below for child in children for below in descendants(child))}
 
 
 def runs(pid: int) -> bool:
@@ -345,11 +342,9 @@ async def main():
     await provider.__aenter__()
     session = await provider.open_session(toolbox)
     await started(session, "notify('ready'); await tools.endless()")
-    await said.wait()
+    await asyncio.to_thread(sys.stdin.readline)  # the end of the loop ends the host: it is looked at before
     return provider, session
 
-said = asyncio.Event()
-toolbox.on_notify = lambda text: (print(text, flush=True), said.set())
 kept = asyncio.run(main())
 """,
 }

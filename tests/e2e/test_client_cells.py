@@ -238,6 +238,7 @@ async def test_a_cancelled_run_terminates_its_cell(host_command: list[str]) -> N
                 await recorder.until(lambda: recorder.calls)
                 scope.cancel()
         await recorder.until(lambda: recorder.closed == ["1"])
+        assert (len(recorder.cancelled), provider.counters.cells_terminated) == (1, 1)
 
 
 async def test_python_functions_are_tools(host_command: list[str]) -> None:

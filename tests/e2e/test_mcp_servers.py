@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import anyio
 import pytest
 import trio
+import trio.testing
 from msgspec import Raw
 
 from codemode_client._tools.toolbox import Toolbox
@@ -25,6 +26,7 @@ from codemode_protocol.errors import ToolError
 from codemode_protocol.typescript import tool_signature
 from codemode_protocol.values import ToolInvocation, ToolKind, ToolName
 from tests.e2e.mcp_servers.started import bench, over_http, plain
+from tests.processes import list_children
 
 
 def configuration(**servers: dict[str, Any]) -> dict[str, Any]:
@@ -353,8 +355,7 @@ async def test_a_server_that_dies_between_calls_is_started_again() -> None:
         pid = int((await said(servers.toolbox, "one", "where")).split()[0])
         os.kill(pid, signal.SIGKILL)
         await has_ended(pid)
-        for connection in [server.connection for server in servers._servers]:
-            await connection.ended.wait()
+        await trio.testing.wait_all_tasks_blocked(0.01)  # its pipes are closed, and that is seen
         assert int((await said(servers.toolbox, "one", "where")).split()[0]) != pid
 
 
@@ -392,9 +393,7 @@ async def test_children_that_a_server_leaves_behind_are_ended(monkeypatch: pytes
     # Whoever inherits them may take long to reap them, and until then they count as being there.
     monkeypatch.setattr(server_process, "TERMINATION_SECONDS", 0.2)
     async with connect(configuration(one=plain("fertile"))) as servers:
-        process = servers._servers[0].connection._process
-        assert process is not None
-        child = int(process.stderr)
+        (child,) = list_children(int((await said(servers.toolbox, "one", "where")).split()[0]))
         assert is_running(child)
     await has_ended(child)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -12,7 +13,10 @@ import pytest
 import trio
 
 from codemode_client import CodeModeProvider, Toolbox
+from codemode_client._cli.console.display import JsonDisplay
+from codemode_client._cli.console.repl import Repl
 from codemode_protocol.values import Result
+from tests.client.host_process import end_host
 from tests.e2e.commands import CODEMODE, TOOLS, codemode, environment, host_of, running
 from tests.e2e.terminal import PROMPT, Terminal
 
@@ -34,6 +38,12 @@ def prompt(folder: Path, *arguments: str, **more: str) -> Terminal:
         terminal.__exit__(None, None, None)
         raise
     return terminal
+
+
+def leave(terminal: Terminal) -> None:
+    """Type Ctrl-D at the prompt that is there; the program ends well."""
+    terminal.write("\x04")
+    assert terminal.end() == 0
 
 
 # In a terminal
@@ -86,6 +96,8 @@ def test_tab_completes_tools_and_globals(folder: Path) -> None:
         terminal.wait_for("settled")
         terminal.write("\r")
         terminal.wait_for('\n"function"\r\n')
+        terminal.wait_for(PROMPT)
+        leave(terminal)
 
 
 def test_the_prompts_own_commands(folder: Path) -> None:
@@ -100,6 +112,7 @@ def test_the_prompts_own_commands(folder: Path) -> None:
             terminal.write(f"{typed}\r")
             terminal.wait_for(answer)
             terminal.wait_for(PROMPT)
+        leave(terminal)
 
 
 def test_history_is_kept_for_its_owner_alone(folder: Path) -> None:
@@ -140,6 +153,8 @@ def test_a_lost_host_is_said_and_survived(folder: Path) -> None:
         terminal.wait_for(PROMPT)
         terminal.write("text(String(load('kept')) + '!')\r")
         terminal.wait_for("\nundefined!\r\n")
+        terminal.wait_for(PROMPT)
+        leave(terminal)
 
 
 # From a pipe
@@ -176,6 +191,30 @@ def test_a_cell_is_answered_before_the_next_one_is_written(folder: Path) -> None
             events.append(json.loads(process.stdout.readline()))
         process.stdin.close()
         assert process.wait(timeout=20) == 1
+
+
+@pytest.mark.loops("asyncio")
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+async def test_the_end_of_a_host_is_told_once_and_first_whenever_it_is_noticed(
+    turns: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toolbox = Toolbox()
+    async with CodeModeProvider() as provider, provider.session(toolbox) as session:
+        await session.run("")
+        repl = Repl(session, toolbox, JsonDisplay())
+        # The client learns of it in the loop's next turn, wherever the cell is then: sent to that host, between its
+        # first step and its sending, or not begun.
+        end_host(provider)
+
+        async def run() -> None:
+            for _ in range(turns - 1):
+                await asyncio.sleep(0)
+            await repl.run("1")
+            await repl.run("2")
+
+        await (run() if turns == 0 else asyncio.create_task(run()))
+    told = [json.loads(line)["type"] for line in capsys.readouterr().out.splitlines()]
+    assert told in (["lost", "value", "result"], ["lost", "value", "result", "value", "result"])
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]])

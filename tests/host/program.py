@@ -37,6 +37,7 @@ from codemode_protocol.values import (
     WaitRequest,
     Yielded,
 )
+from tests.processes import list_children
 
 COMMAND = (sys.executable, "-m", "codemode_host")
 
@@ -47,15 +48,7 @@ def tool(name: str) -> ToolDefinition:
 
 def children(pid: int) -> list[int]:
     """The processes that `pid` is the parent of, those that ended but were not reaped left out."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, parent = path.read_text().rpartition(")")[2].split()[:2]
-        except OSError:
-            continue
-        if int(parent) == pid and state != "Z":
-            found.append(int(path.parent.name))
-    return found
+    return [child for child in list_children(pid) if running(child)]
 
 
 def running(pid: int) -> bool:
@@ -84,6 +77,8 @@ class Program:
         self.connection = ClientConnection()
         self.messages: list[HostMessage] = []
         self.stderr = b""
+        self.stderr_ended = trio.Event()
+        """All that the host wrote is in `stderr`; at once where nobody reads it."""
         self.family: set[int] = set()
 
     @property
@@ -116,6 +111,7 @@ class Program:
     async def read_stderr(self) -> None:
         async for chunk in self._stderr:
             self.stderr += chunk
+        self.stderr_ended.set()
 
     async def greet(self) -> None:
         await self.stdin.send_all(self.connection.hello())
@@ -180,7 +176,9 @@ class Program:
     async def ended(self, seconds: float = 10.0) -> int:
         """The host's exit status, and its standard error to the end."""
         with trio.fail_after(seconds):
-            return await self.process.wait()
+            status = await self.process.wait()
+            await self.stderr_ended.wait()  # it is read beside, and the last of it perhaps not yet
+            return status
 
 
 def texts(response: RuntimeResponse) -> list[str]:
@@ -207,12 +205,14 @@ async def program(
         async with trio.open_nursery() as nursery:
             if read_stderr:
                 nursery.start_soon(host.read_stderr)
+            else:
+                host.stderr_ended.set()
             if greet:
                 await host.greet()
             yield host
             with trio.move_on_after(5):
                 await host.stdin.aclose()
-                await process.wait()
+                await host.ended(60)
             nursery.cancel_scope.cancel()
     finally:
         if process.returncode is None:

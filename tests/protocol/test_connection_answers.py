@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
+from codemode_protocol import conversation
 from codemode_protocol import messages as m
 from codemode_protocol import values as v
 from codemode_protocol.errors import LocalProtocolError
@@ -44,10 +47,11 @@ def test_a_host_is_told_why_a_session_cannot_be_opened() -> None:
         far.send(wire.failed(id))
 
 
-def test_a_connection_that_has_used_too_many_unordered_session_ids_opens_no_more() -> None:
+def test_a_connection_that_has_used_too_many_unordered_session_ids_opens_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(conversation, "NameSet", partial(NameSet, max_names=1))
     far = start_host(*wire.open_session(1, "a"))
-    far._books._used_names = NameSet(max_names=1)
-    far._books._used_names.add("a")
     tell(far, m.OperationRequest(2, m.OpenSession("b")))
     assert "too many unordered code-mode session IDs" in (far.refusal_to_open(2) or "")
     with pytest.raises(LocalProtocolError, match="too scattered"):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
+from codemode_protocol import connection as module
+from codemode_protocol import conversation
 from codemode_protocol import messages as m
 from codemode_protocol import values as v
 from codemode_protocol.errors import LocalProtocolError
-from codemode_protocol.ids import MAX_ID, IdSet
+from codemode_protocol.ids import IdSet
 from codemode_protocol.state import SessionState
 from tests.protocol import wire
 from tests.protocol.connections import (
@@ -26,10 +30,10 @@ def test_ids_are_allocated_from_one() -> None:
     assert [far.next_delegate_id() for _ in range(3)] == [1, 2, 3]
 
 
-def test_request_ids_end_before_they_could_wrap_around() -> None:
+def test_request_ids_end_before_they_could_wrap_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_ID", 2)
     connection = start_client()
-    connection._last_request = MAX_ID - 1
-    assert connection.next_request_id() == MAX_ID
+    assert [connection.next_request_id() for _ in range(2)] == [1, 2]
     with pytest.raises(LocalProtocolError, match="start another connection"):
         connection.next_request_id()
 
@@ -62,10 +66,9 @@ def test_a_cell_id_that_is_no_number_is_refused(cell: str) -> None:
     expect_both_refuse("a cell id is a decimal number", wire.started(3, cell), *wire.open_session(), wire.execute())
 
 
-def test_scattered_ids_end_the_connection_rather_than_fill_the_memory() -> None:
+def test_scattered_ids_end_the_connection_rather_than_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation, "IdSet", partial(IdSet, max_intervals=1))
     connection = start_host(m.OperationRequest(1, m.OpenSession("s")))
-    connection._books._used_requests = IdSet(max_intervals=1)
-    connection._books._used_requests.add(1)
     expect_host_refuses(connection, m.OperationRequest(3, m.OpenSession("t")), "too scattered")
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from codemode_protocol import messages as m
 from codemode_protocol.connection import ClientConnection, HostConnection
 from codemode_protocol.errors import LocalProtocolError, RemoteProtocolError
 from codemode_protocol.framing import encode_frame, encode_line
@@ -43,8 +44,8 @@ def hear(connection: Connection, *pieces: bytes) -> None:
     assert 6 * heard <= sum(map(len, pieces))
 
 
-def ends() -> list[Callable[[], Connection]]:
-    """Both ends at the start, after the handshake, and in the middle of a conversation."""
+def ends() -> list[tuple[Connection, Callable[[m.Message], bytearray]]]:
+    """Both ends at the start, after the handshake, and in the middle of a conversation; and how a message is framed."""
 
     def middle(seed: int) -> Conversation:
         chance = random.Random(seed)
@@ -55,15 +56,17 @@ def ends() -> list[Callable[[], Connection]]:
             talk.settle()
         return talk
 
-    return [
-        HostConnection,
-        ClientConnection,
-        lambda: HostConnection(framing="lines", max_payload=1000),
-        lambda: middle(0).host,
-        lambda: middle(0).client,
-        lambda: middle(1).host,
-        lambda: middle(1).client,
+    first, second = middle(0), middle(1)
+    framed: list[Connection] = [
+        HostConnection(),
+        ClientConnection(),
+        first.host,
+        first.client,
+        second.host,
+        second.client,
     ]
+    lines = HostConnection(framing="lines", max_payload=1000)
+    return [*((connection, encode_frame) for connection in framed), (lines, encode_line)]
 
 
 def recorded(seed: int) -> list[tuple[str, bytes]]:
@@ -104,17 +107,15 @@ def mutated(draw: st.DrawFn) -> tuple[bytes, bytes]:
 
 
 def check_random_bytes(data: st.DataObject, raw: bytes) -> None:
-    for end in ends():
-        hear(end(), *data.draw(cuts(raw)))
+    for connection, _ in ends():
+        hear(connection, *data.draw(cuts(raw)))
 
 
 def check_legal_messages_at_random(data: st.DataObject) -> None:
-    for end in ends():
-        connection = end()
+    for connection, encode in ends():
         messages = data.draw(
             st.lists(client_messages if isinstance(connection, HostConnection) else host_messages, max_size=6)
         )
-        encode = encode_line if connection._encode is encode_line else encode_frame
         stream = b"".join(encode(message) for message in messages)
         hear(connection, *data.draw(cuts(stream)))
 

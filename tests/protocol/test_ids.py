@@ -32,10 +32,10 @@ def test_an_id_is_accepted_exactly_once(numbers: list[int]) -> None:
     assert used.runs == len(intervals)
 
 
-def test_a_million_ids_in_order_are_one_interval() -> None:
+def test_a_hundred_thousand_ids_in_order_are_one_interval() -> None:
     used = IdSet()
-    assert all(used.add(number) for number in range(1_000_000))
-    assert used.intervals == [(0, 999_999)]
+    assert all(used.add(number) for number in range(100_000))
+    assert used.intervals == [(0, 99_999)]
 
 
 def test_scattered_ids_are_refused_at_the_limit_and_nothing_is_forgotten() -> None:
@@ -75,6 +75,14 @@ def test_numbered_names_are_one_interval() -> None:
     assert all(used.add(f"session-{number}") for number in range(1, 1000))
     assert len(used) == 1
     assert "session-1000" not in used
+
+
+def test_numbered_names_with_a_long_beginning_are_one_interval_too() -> None:
+    used = NameSet(max_names=1)
+    assert all(used.add("s" * 1000 + str(number)) for number in range(1, 100))
+    assert "s" * 1000 + "50" in used
+    assert "s" * 999 + "50" not in used
+    assert len(used) == 1
 
 
 def test_scattered_names_are_refused_at_the_limit_and_nothing_is_forgotten() -> None:

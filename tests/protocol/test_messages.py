@@ -226,6 +226,12 @@ def test_an_envelope_holds_exactly_one_variant(envelope: str) -> None:
         host_message_decoder.decode(data % envelope.replace("%s", cell))
 
 
+def test_an_outcome_says_whether_the_cell_was_there() -> None:
+    response = v.Result("1", [v.InputText("x")])
+    for outcome in (v.LiveCell(response), v.MissingCell(response)):
+        assert v.OutcomeEnvelope.of(outcome).outcome == outcome
+
+
 @given(strategies.responses)
 def test_a_response_survives_its_envelope(response: v.RuntimeResponse) -> None:
     assert v.ResponseEnvelope.of(response).response == response

@@ -51,6 +51,12 @@ def test_a_recording_cut_short_loses_its_end_alone(written: list[Record], data: 
     assert cut.truncated is (len(encoded(cut)) < size)
 
 
+def test_a_piece_that_was_not_written_to_its_end_is_left_out() -> None:
+    pieces = [Record(Direction.TO_HOST, 1, b"whole"), Record(Direction.TO_CLIENT, 2, b"half")]
+    cut = decode_recording(encoded(Recording("length", 0, pieces))[:-2])
+    assert (cut.records, cut.truncated) == (pieces[:1], True)
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -269,6 +269,10 @@ def test_a_number_that_python_does_not_print_is_left_out() -> None:
     assert schema_type({"const": huge}) == "number"
 
 
+def test_a_property_whose_name_is_no_text_is_left_out() -> None:
+    assert schema_type({"properties": {1: {"type": "string"}, "a": {"type": "string"}}}) == "{ a?: string; }"
+
+
 def test_a_value_that_holds_itself_ends_too() -> None:
     schema: dict[str, Json] = {"type": "array"}
     schema["items"] = schema

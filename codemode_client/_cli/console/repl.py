@@ -12,6 +12,7 @@ from codemode_client._cli.console.cells import follow, interval, start, succeede
 from codemode_client._cli.console.display import Display
 from codemode_client._cli.console.scripts import Script
 from codemode_client._cli.console.values import Shown, showing
+from codemode_client._session.cell_ids import parse_cell_id
 from codemode_client._session.cells import StartedCell
 from codemode_client._session.session import Session
 from codemode_client._tools.toolbox import Toolbox
@@ -51,7 +52,6 @@ class Repl:
 
     async def run(self, text: str) -> None:
         """Run one cell and show its events. Raises `HostUnavailableError` if hosts repeatedly fail to start."""
-        self._notice_loss()
         try:
             good = await self._run(Script.parse("<cell>", text))
         except HostUnavailableError:
@@ -65,10 +65,14 @@ class Repl:
             self._display.refused(str(error))
         self.failures += not good
 
-    def _notice_loss(self) -> None:
-        """Report the loss of a host between cells."""
-        if self._session.generation != self._generation:
-            self._generation = self._session.generation
+    def _notice_loss(self, cell: StartedCell) -> None:
+        """Report the loss of a host between cells, known by where the cell was started.
+
+        Not before: until then the host may end at any moment.
+        """
+        generation, _ = parse_cell_id(cell.cell_id)
+        if generation != self._generation:
+            self._generation = generation
             self._display.lost("the host was lost, and with it what was stored; this cell runs on a fresh one")
 
     async def _run(self, script: Script) -> bool:
@@ -98,6 +102,7 @@ class Repl:
         async def execute() -> Result | Terminated:
             nonlocal cell
             cell = await start(self._session, script, self._toolbox.definitions, every)
+            self._notice_loss(cell)
             return await follow(self._session, cell, show, every)
 
         self._running = asyncio.create_task(execute())

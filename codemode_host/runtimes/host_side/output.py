@@ -84,13 +84,13 @@ class OutputReader:
         return int.from_bytes(self._memory[:4], "little") or link.OUTPUT_START
 
     def rewind(self) -> None:
-        """The cell, which waits for this, starts again at the beginning of the memory."""
+        """Have the cell, which waits for this, start again at the beginning of the memory."""
         self._memory[:4] = link.OUTPUT_START.to_bytes(4, "little")
         self.position = link.OUTPUT_START
         self._items_since_rewind = 0
 
     def take(self, end: int) -> list[ContentItem]:
-        """The items completed since the last call, up to offset `end`.
+        """Return the items completed since the last call, up to offset `end`.
 
         An end that lies before what was read already is an old one: a frame may come after the memory was looked at.
         """
@@ -145,7 +145,7 @@ _SHORT_LATIN1_TEXT = 1 << link.RECORD_KIND_SHIFT
 
 
 def _json_bytes(header: int, piece: bytes) -> int:
-    """What a piece of an item takes in an answer."""
+    """Return what a piece of an item takes in an answer, in bytes."""
     return len(_encode(piece.decode("utf-16-le", "replace") if header & _WIDE else piece.decode("latin-1")))
 
 
@@ -243,7 +243,7 @@ class OutputBuffer:
             self._measure()
 
     def rewind(self) -> None:
-        """The output memory has been read to its end; the cell starts again at the beginning."""
+        """Have the cell start again at the beginning of the output memory, which has been read to its end."""
         self._reader.rewind()
 
     @property

@@ -125,9 +125,8 @@ def main(options: list[str]) -> None:
         sys.exit(5)
     if "chatty" in options:
         print("Welcome to the plain server!", flush=True)
-    if "fertile" in options:  # leaves a child behind, and says who it is on standard error
-        child = subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        print(child.pid, file=sys.stderr, flush=True)
+    if "fertile" in options:  # leaves a child behind
+        subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     if "stubborn" in options:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for line in sys.stdin:
