@@ -1,6 +1,6 @@
 """A connection's two ends, without I/O: bytes in, messages out; messages in, bytes out.
 
-Theory of operation. Whoever owns the bytes gives all that it reads to `receive_data`, tells the end by
+Theory of operation. The owner of the bytes gives all that it reads to `receive_data`, tells the end by
 `receive_eof`, and writes whatever `send` (and `hello`, `negotiate`) returns, in that order. The connection checks
 every message of either direction against the tables of `state.py` and keeps the books of what is open
 (`conversation.py`); they are the only copy.
@@ -252,7 +252,7 @@ class HostConnection(_Connection[ClientMessage]):
     """The host's end.
 
     The first message that `receive_data` gives, whatever it is, goes to `negotiate`; the client need not have
-    waited for the answer, so more messages may follow it at once. Answers that nobody waits for, and cancels of
+    waited for the answer, so more messages may follow it at once. Answers that no request waits for, and cancels of
     what is over, are not given at all.
     """
 

@@ -40,10 +40,10 @@ ControlRequest = ListCells | EndCells
 
 CellStateName = Literal["starting", "running", "waiting", "paused", "draining", "finished", "terminating"]
 """`waiting`: for what `waiting_on` says; `paused`: its output buffer is full; `draining`: the script is over, a
-notification is not answered yet; `finished`: nobody has taken its result; `terminating`: its process is being ended."""
+notification is not answered yet; `finished`: its result has not been taken; `terminating`: its process is being ended."""
 
 WaitName = Literal["calls", "timer", "output", "notifications", "host", "nothing", "unknown"]
-"""`calls`: tools; `output`: somebody to take its output; `host`: its host to take what it says;
+"""`calls`: tools; `output`: its output to be taken; `host`: its host to take what it says;
 `nothing`: a promise that no call and no timer will settle; `unknown`: this system does not show it."""
 
 
@@ -70,13 +70,13 @@ class CellReport(Struct, frozen=True):
     finished_ms: int | None
     """Since its script was over."""
     observed: bool
-    """Somebody waits for its next answer."""
+    """A request waits for its next answer."""
     calls: list[PendingCalls]
     """The tools called and not answered, those first that have waited longest."""
     notifications: int
     """Notifications that are not answered yet."""
     output_bytes: int
-    """What the host holds of its output and nobody has taken."""
+    """What the host holds of its output that has not been taken."""
     pid: int | None = None
     """Its process, while there is one."""
     cpu_ms: int | None = None
@@ -107,8 +107,8 @@ class HostReport(Struct, frozen=True, tag="host"):
 class EndedCell(Struct, frozen=True):
     """What became of a cell that was to be ended.
 
-    `terminated`: its process is gone, and whoever waits for it, now or next, is told so; `dropped`: it was over
-    already, and the result that nobody had taken is gone; `terminating`: its process is not gone yet.
+    `terminated`: its process is gone, and the request that waits for it, now or next, is told so; `dropped`: it was over
+    already, and the result that had not been taken is gone; `terminating`: its process is not gone yet.
     """
 
     session_id: str

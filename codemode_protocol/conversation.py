@@ -275,7 +275,7 @@ class Conversation:
         return message
 
     def answer_call(self, message: DelegateResponse) -> DelegateResponse | None:
-        """None when nobody waits for it. One of the wrong kind, where that is no violation, gives a failure."""
+        """None when no request waits for it. One of the wrong kind, where that is no violation, gives a failure."""
         result = message.result
         if isinstance(result, Failure):
             event = CallEvent.FAILED

@@ -25,7 +25,7 @@ class HostExitStatus(IntEnum):
     OK = 0, "its input ended, or it refused the handshake"
     MALFORMED_INPUT = 1, "the client sent something malformed"
     USAGE = 2, "the command line is wrong"
-    ENGINE_PANIC = 70, "engine panic: a runtime or the zygote died of something nobody asked for"
+    ENGINE_PANIC = 70, "engine panic: a runtime or the zygote died of something that was not asked for"
     HOST_FAULT = 71, "a task of the host failed"
     CLIENT_LOST = 74, "the client is lost"
     REFUSED = 78, "refused to start: something that it promises cannot be had here"

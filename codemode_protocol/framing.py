@@ -29,7 +29,7 @@ large read alive.
 """
 
 Payload = bytes | bytearray | memoryview
-"""The JSON of one message. It may refer to the data given to `feed`: whoever feeds does not change that afterwards."""
+"""The JSON of one message. It may refer to the data given to `feed`: the caller does not change that afterwards."""
 
 Framing = Literal["length", "lines"]
 

@@ -173,7 +173,7 @@ class ToolResult(Struct, frozen=True, forbid_unknown_fields=True, tag="tool/resu
 
 
 class NotificationDelivered(Struct, frozen=True, tag="notification/delivered", tag_field="type"):
-    """A notification has arrived. The one message that may have fields that nobody knows, as on the reference host."""
+    """A notification has arrived. The one message that may have unknown fields, as on the reference host."""
 
 
 DelegateValue = ToolResult | NotificationDelivered

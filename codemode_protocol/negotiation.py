@@ -55,4 +55,4 @@ def check_ready(hello: Hello, ready: Ready) -> None:
         raise RemoteProtocolError(f"connection/ready lacks the required capability {min(missing)!r}")
     unasked = set(ready.capabilities).difference(hello.required_capabilities, hello.optional_capabilities)
     if unasked:
-        raise RemoteProtocolError(f"connection/ready names capability {min(unasked)!r}, which nobody asked for")
+        raise RemoteProtocolError(f"connection/ready names capability {min(unasked)!r}, which was not asked for")

@@ -1,6 +1,6 @@
 """How deep JSON text is nested, found out before its reader has to follow it.
 
-Whoever reads a message takes its JSON apart level by level, and gives up at some level: the reference's reader at 128.
+A reader of a message takes its JSON apart level by level, and gives up at some level: the reference's at 128.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ or wrote it, cut as it was read or written. All numbers are little-endian.
               4 bytes   length of the bytes; 0 says that this direction is at its end
                         the bytes
 
-Everything here is functions of bytes. Whoever records writes `encode_header`, then `encode_record` for each piece;
+Everything here is functions of bytes. A recorder writes `encode_header`, then `encode_record` for each piece;
 a writer that was killed leaves at most one record incomplete, and the rest can be read.
 """
 
@@ -200,7 +200,7 @@ class _Witness:
             case DelegateResponse(id):
                 answer = books.answer_call(message)
                 if answer is None:
-                    return "ignored: nobody waits for it"
+                    return "ignored: no request waits for it"
                 return self._since("call", id, now_ns) + ("" if answer is message else ", of the wrong kind")
             case DelegateCancel(id):
                 books.cancel_call(message)

@@ -100,7 +100,7 @@ class CellState(_Symbol):
     YIELDED = "yielded"
     """Live, and an observer has been answered."""
     TERMINATING = "terminating"
-    """Live, and somebody asked to terminate it."""
+    """Live, and being terminated."""
     COMPLETED = "completed"
     """It has ended, and an observer was told; it is kept until it is closed."""
     CLOSED = "closed"
@@ -403,7 +403,7 @@ def _client_call(answer: CallEvent) -> CallTable:
     }
 
 
-# A host ignores answers that nobody waits for. An answer of the wrong kind counts: as a failure of the call.
+# A host ignores answers that no request waits for. An answer of the wrong kind counts: as a failure of the call.
 _HOST_CALL: CallTable = {
     _D.NEW: {
         _DE.REQUEST: _D.PENDING,

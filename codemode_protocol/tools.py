@@ -57,7 +57,7 @@ def normalize_tool_name(name: str) -> str:
 def visible_tools(tools: Sequence[ToolDefinition]) -> list[JavaScriptTool]:
     """Return the tools as JavaScript sees them, in the order given. Raises `ToolNameConflictError`.
 
-    (The reference host lets the last of several win, which calls a tool that nobody meant.)
+    (The reference host lets the last of several win, which calls a tool that was not meant.)
     """
     names: dict[str, str] = {}
     visible = []

@@ -1,4 +1,4 @@
-"""Tools as TypeScript declarations, for a model that writes scripts, and for whoever checks them with a compiler."""
+"""Tools as TypeScript declarations, for a model that writes scripts, and for a compiler that checks them."""
 
 from __future__ import annotations
 

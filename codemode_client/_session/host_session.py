@@ -139,12 +139,12 @@ class HostSession:
 
     def open(self) -> None:
         """Request that the host opens the session; `opened` is set when it has."""
-        self.outlet.request(OpenSession(self.session_id), _Reply(self.open_answered, self._open_lost))
+        self.outlet.request(OpenSession(self.session_id), _Reply(self._open_answered, self._open_lost))
 
     def _open_lost(self) -> None:
         self.opened.fail(self.error)
 
-    def open_answered(self, result: Answer) -> None:
+    def _open_answered(self, result: Answer) -> None:
         if isinstance(result, Failure):
             message = result.message
             self._become(HostSessionState.REFUSED)
@@ -177,10 +177,10 @@ class HostSession:
         cause = f"the host did not shut session {self.session_id} down within {seconds:g} s"
         limit = self.loop.call_later(seconds, partial(self.host.fail, cause, way="shutdown_timeout"))
         self.outlet.request(
-            ShutdownSession(self.session_id), _Reply(partial(self.shutdown_answered, limit), limit.close)
+            ShutdownSession(self.session_id), _Reply(partial(self._shutdown_answered, limit), limit.close)
         )
 
-    def shutdown_answered(self, limit: Closable, result: Answer) -> None:
+    def _shutdown_answered(self, limit: Closable, result: Answer) -> None:
         limit.close()
         if self.state is not HostSessionState.CLOSING:
             return

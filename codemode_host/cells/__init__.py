@@ -1,1 +1,1 @@
-"""Sessions and cells, whoever they are for: no connection, no frame."""
+"""Sessions and cells, without connections or frames."""

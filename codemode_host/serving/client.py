@@ -103,7 +103,7 @@ class Channel:
         return data
 
     async def watch(self) -> None:
-        """Notice that nobody reads any more what is written, even while there is nothing to write."""
+        """Notice that the client has closed its end, even while there is nothing to write."""
         with select.epoll() as watch:
             try:
                 watch.register(self._write_fd, 0)  # which leaves errors alone

@@ -67,7 +67,7 @@ class Host(SessionOwner):
             engines.start_soon(self.pool.serve)
             self.pool.replenish()
             try:
-                # The cells' tasks end before their runtimes do: whoever is killed at the end is nobody's panic.
+                # The cells' tasks end before their runtimes do: a runtime that is killed at the end is no panic.
                 async with trio.open_nursery() as self.nursery:
                     self.nursery.start_soon(self._channel.watch)
                     if self._control != OFF:

@@ -1,4 +1,4 @@
-"""Standard error, which nobody may be reading: what is written to it never holds the host up."""
+"""Standard error, which may have no reader: what is written to it never holds the host up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 FD = 2
 
 REPORT_SECONDS = 0.25
-"""How long a last report waits for somebody to make room for it."""
+"""How long a last report waits for room."""
 
 
 def report(text: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from codemode_client._loops.interface import Loop
 from codemode_client._loops.slots import Slot
-from codemode_client._session.cells import Operation
+from codemode_client._session.cells import Answer, Operation
 from codemode_client._session.host_session import TRANSITIONS, HostSession, HostSessionState
 from codemode_client.counters import Tally
 from codemode_protocol.errors import CodeModeError, HostLostError, RequestFailedError
@@ -75,20 +75,30 @@ class Host:
         self.failures.append(cause)
 
 
+def answer(session: HostSession, kind: type[Request], result: Answer) -> None:
+    """Answer the request of that kind, whether it has been answered before or not."""
+    host = session.host
+    assert isinstance(host, Host)
+    [operation] = [
+        one for request, one in zip(host.requests, host.operations, strict=True) if isinstance(request, kind)
+    ]
+    operation.answer(result)
+
+
 def answer_opening(session: HostSession) -> None:
-    session.open_answered(Success(SessionReady("s")))
+    answer(session, OpenSession, Success(SessionReady("s")))
 
 
 def refuse_opening(session: HostSession) -> None:
-    session.open_answered(Failure("no"))
+    answer(session, OpenSession, Failure("no"))
 
 
 def answer_shutdown(session: HostSession) -> None:
-    session.shutdown_answered(Success(SessionClosed("s")))
+    answer(session, ShutdownSession, Success(SessionClosed("s")))
 
 
 def refuse_shutdown(session: HostSession) -> None:
-    session.shutdown_answered(Failure("no"))
+    answer(session, ShutdownSession, Failure("no"))
 
 
 Event = Callable[[HostSession], None]
@@ -100,8 +110,8 @@ WAYS: dict[HostSessionState, list[Event]] = {
     S.CLOSING: [answer_opening, HostSession.shut_down],
     S.CLOSED: [answer_opening, HostSession.shut_down, answer_shutdown],
     S.REFUSED: [refuse_opening],
-    S.LOST: [answer_opening, HostSession.lose_host],
-    S.REAPED: [answer_opening, HostSession.lose_host, HostSession.reap_host],
+    S.LOST: [answer_opening, HostSession.shut_down, HostSession.lose_host],
+    S.REAPED: [answer_opening, HostSession.shut_down, HostSession.lose_host, HostSession.reap_host],
 }
 """How a session comes into each state, after it was asked to open."""
 
@@ -114,8 +124,8 @@ EVENTS: Mapping[Event, Mapping[HostSessionState, HostSessionState]] = {
         S.OPEN: S.CLOSING,
     },
     # An answer that comes when the host is lost says nothing any more.
-    answer_shutdown: {**{state: state for state in S}, S.CLOSING: S.CLOSED},
-    refuse_shutdown: {**{state: state for state in S}, S.CLOSING: S.CLOSED},
+    answer_shutdown: {S.CLOSING: S.CLOSED, **{state: state for state in (S.CLOSED, S.LOST, S.REAPED)}},
+    refuse_shutdown: {S.CLOSING: S.CLOSED, **{state: state for state in (S.CLOSED, S.LOST, S.REAPED)}},
     HostSession.lose_host: {S.OPENING: S.LOST, S.UNWANTED: S.LOST, S.OPEN: S.LOST, S.CLOSING: S.LOST},
     HostSession.reap_host: {S.LOST: S.REAPED},
 }
@@ -169,7 +179,7 @@ async def test_a_state_says_whether_the_session_can_be_used(state: HostSessionSt
         assert session.opened.done == (state not in (S.OPENING, S.UNWANTED))
         assert host.unbound == (state in (S.CLOSED, S.REFUSED))
         assert [type(request) for request in host.requests] == [OpenSession] + [ShutdownSession] * (
-            state in (S.CLOSING, S.CLOSED)
+            state in (S.CLOSING, S.CLOSED, S.LOST, S.REAPED)
         )
 
 

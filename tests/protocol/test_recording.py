@@ -133,7 +133,7 @@ def test_a_replay_tells_what_is_remarkable() -> None:
         more = [(IN if isinstance(one, wire.CLIENT_MESSAGES) else OUT, bytes(encode_frame(one))) for one in messages]
         return notes(*start, *more)[-1]
 
-    assert after(wire.tool_result(9)) == "ignored: nobody waits for it"
+    assert after(wire.tool_result(9)) == "ignored: no request waits for it"
     assert after(m.OperationCancel(9)) == "ignored: there is nothing to cancel"
     assert after(m.OperationCancel(3)) == "after 0.000 ms"
     assert after(wire.tool_call(9), wire.delivered(9)) == "after 0.000 ms, of the wrong kind"

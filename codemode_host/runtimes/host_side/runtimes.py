@@ -194,7 +194,7 @@ class Runtime:
                 trio.lowlevel.notify_closing(self._writing)
             os.close(self._reading)
             os.close(self._writing)
-            self._reading = self._writing = -1  # the numbers will be somebody else's
+            self._reading = self._writing = -1  # other descriptors will have the numbers
             self._memory.close()
             self._unsent.clear()
             self.unread = 0
