@@ -40,7 +40,8 @@ ControlRequest = ListCells | EndCells
 
 CellStateName = Literal["starting", "running", "waiting", "paused", "draining", "finished", "terminating"]
 """`waiting`: for what `waiting_on` says; `paused`: its output buffer is full; `draining`: the script is over, a
-notification is not answered yet; `finished`: its result has not been taken; `terminating`: its process is being ended."""
+notification is not answered yet; `finished`: its result has not been taken; `terminating`: its process is being
+ended."""
 
 WaitName = Literal["calls", "timer", "output", "notifications", "host", "nothing", "unknown"]
 """`calls`: tools; `output`: its output to be taken; `host`: its host to take what it says;
@@ -107,8 +108,8 @@ class HostReport(Struct, frozen=True, tag="host"):
 class EndedCell(Struct, frozen=True):
     """What became of a cell that was to be ended.
 
-    `terminated`: its process is gone, and the request that waits for it, now or next, is told so; `dropped`: it was over
-    already, and the result that had not been taken is gone; `terminating`: its process is not gone yet.
+    `terminated`: its process is gone, and the request that waits for it, now or next, is told so; `dropped`: it was
+    over already, and the result that had not been taken is gone; `terminating`: its process is not gone yet.
     """
 
     session_id: str

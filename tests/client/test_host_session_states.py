@@ -79,10 +79,9 @@ def answer(session: HostSession, kind: type[Request], result: Answer) -> None:
     """Answer the request of that kind, whether it has been answered before or not."""
     host = session.host
     assert isinstance(host, Host)
-    [operation] = [
-        one for request, one in zip(host.requests, host.operations, strict=True) if isinstance(request, kind)
-    ]
-    operation.answer(result)
+    asked = [one for request, one in zip(host.requests, host.operations, strict=True) if isinstance(request, kind)]
+    assert len(asked) == 1, "what was not asked for is not answered"
+    asked[0].answer(result)
 
 
 def answer_opening(session: HostSession) -> None:
