@@ -27,6 +27,9 @@ from codemode_protocol.values import ExecuteRequest, Result, ToolInvocation, Wai
 from tests.client.host_process import kill_host
 from tests.client.recorder import Recorder, definition, forever
 
+# The loops differ below sessions, where others prove it on each.
+pytestmark = pytest.mark.loops("asyncio")
+
 OWN_HOST = pytest.mark.skipif("CODEMODE_TEST_HOST" in os.environ, reason="its limits are told by our own host's texts")
 FOREVER = ExecuteRequest("call", [], "await new Promise(() => {})", 0)
 
@@ -148,6 +151,7 @@ async def test_a_program_that_cannot_be_run_is_a_host_that_did_not_start() -> No
     assert counters.hosts_ended == {"not_spawned": 1}
 
 
+@pytest.mark.loops("asyncio", "trio")
 async def test_a_cell_whose_caller_was_cancelled_is_counted_as_abandoned(host_command: list[str]) -> None:
     recorder = Recorder()
     async with CodeModeProvider(host_command) as provider, provider.session(recorder) as session:

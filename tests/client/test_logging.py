@@ -27,6 +27,9 @@ from codemode_protocol.values import ExecuteRequest, ToolInvocation, WaitRequest
 from tests.client.host_process import kill_host, require_host_pid
 from tests.client.recorder import Recorder, definition
 
+# The loops differ below sessions, where others prove it on each.
+pytestmark = pytest.mark.loops("asyncio")
+
 SECRET = "s3cr3t"
 
 

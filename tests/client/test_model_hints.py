@@ -10,6 +10,9 @@ from codemode_client import CodeModeProvider, ModelTools
 from codemode_client._model.hints import HINTS, MAX_LISTED, hint, suggestion
 from tests.client.recorder import Recorder, definition
 
+# The loops differ below sessions, where others prove it on each.
+pytestmark = pytest.mark.loops("asyncio")
+
 FENCE = "Markdown fence"
 TYPESCRIPT = "If this is TypeScript"
 MODULES = "no modules to load"

@@ -19,6 +19,9 @@ from tests.client.host_process import kill_host
 from tests.client.model_tools import ENDLESS, open_tools, read_output
 from tests.client.recorder import Recorder, definition, forever
 
+# The loops differ below sessions, where others prove it on each.
+pytestmark = pytest.mark.loops("asyncio")
+
 # call
 
 

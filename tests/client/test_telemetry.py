@@ -22,6 +22,9 @@ from codemode_protocol.values import ExecuteRequest, Result, ToolInvocation, Wai
 from tests.client.host_process import kill_host
 from tests.client.recorder import Recorder, definition, forever
 
+# The loops differ below sessions, where others prove it on each.
+pytestmark = pytest.mark.loops("asyncio")
+
 
 class Spans:
     """A tracer provider of the SDK's, and the spans that have ended."""
@@ -67,6 +70,7 @@ def is_within(span: ReadableSpan, parent: ReadableSpan) -> bool:
     return list(times) == sorted(time for time in times if time is not None)
 
 
+@pytest.mark.loops("asyncio", "trio")
 async def test_one_trace_leads_from_the_caller_to_what_its_tools_do(host_command: list[str], spans: Spans) -> None:
     toolbox = Toolbox()
     both = anyio.Event()
@@ -275,6 +279,7 @@ async def test_an_execute_that_starts_no_cell_has_a_span_that_says_why(host_comm
     ]
 
 
+@pytest.mark.loops("asyncio", "trio")
 async def test_the_cell_of_a_cancelled_caller_has_a_span_to_its_end(host_command: list[str], spans: Spans) -> None:
     recorder = Recorder()
     async with (

@@ -18,6 +18,7 @@ from tests.client.recorder import Recorder, definition
 MEBIBYTE = 1024 * 1024
 
 
+@pytest.mark.loops("asyncio")  # it is the host that this is about
 async def test_two_hundred_cells_live_at_once_all_end(host_command: list[str]) -> None:
     release = anyio.Event()
 
@@ -106,6 +107,7 @@ async def test_a_tool_result_that_does_not_fit_in_a_frame_is_a_rejection(host_co
         assert isinstance(await session.run("text(1)"), Result)
 
 
+@pytest.mark.loops("asyncio")  # it is the host that this is about
 async def test_three_hundred_cells_one_after_the_other_are_all_reported(host_command: list[str]) -> None:
     recorder = Recorder()
     async with CodeModeProvider(host_command) as provider, provider.session(recorder) as session:
@@ -116,6 +118,7 @@ async def test_three_hundred_cells_one_after_the_other_are_all_reported(host_com
         assert provider.counters.cells_live == 0
 
 
+@pytest.mark.loops("asyncio")  # it is the host that this is about
 async def test_output_that_does_not_fit_in_a_frame_is_an_error_and_the_session_goes_on(host_command: list[str]) -> None:
     async with CodeModeProvider(host_command) as provider, provider.session(Recorder()) as session:
         try:
