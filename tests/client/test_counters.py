@@ -25,7 +25,7 @@ from codemode_protocol.errors import (
 from codemode_protocol.limits import MIB, Limits, limit_named_in
 from codemode_protocol.values import ExecuteRequest, Result, ToolInvocation, WaitRequest
 from tests.client.host_process import kill_host
-from tests.client.recorder import Recorder, definition, forever
+from tests.client.recorder import Recorder, define_tool, forever
 
 # The loops differ below sessions, where others prove it on each.
 pytestmark = pytest.mark.loops("asyncio")
@@ -94,7 +94,7 @@ async def test_each_call_is_counted_by_what_came_of_it(host_command: list[str]) 
         source = "void tools.hang(); await tools.good(); " + "".join(
             f"await tools.{name}().catch(() => {{}}); " for name in ("refuse", "crash", "nonsense")
         )
-        response = await session.run(source, [definition(name) for name in names])
+        response = await session.run(source, [define_tool(name) for name in names])
         assert isinstance(response, Result)
         assert response.error_text is None
         await recorder.until(lambda: recorder.closed)
@@ -177,7 +177,7 @@ async def test_counters_are_read_by_another_thread_while_cells_run(host_command:
         async with anyio.create_task_group() as nursery:
             nursery.start_soon(anyio.to_thread.run_sync, look)
             for _ in range(5):
-                await session.run("await Promise.all([tools.echo(), tools.echo()])", [definition("echo")])
+                await session.run("await Promise.all([tools.echo(), tools.echo()])", [define_tool("echo")])
             over.set()
     for counters in seen:
         assert counters.cells_live >= 0

@@ -8,7 +8,7 @@ import pytest
 from codemode_client import CodeModeProvider, ModelOutput, ModelTools
 from codemode_protocol.values import InputImage
 from tests.client.model_tools import ENDLESS, Gate, open_tools, read_output
-from tests.client.recorder import Recorder, definition, forever
+from tests.client.recorder import Recorder, define_tool, forever
 
 # The loops differ below sessions, where others prove it on each.
 pytestmark = pytest.mark.loops("asyncio")
@@ -63,7 +63,7 @@ async def test_a_waits_budget_goes_before_the_pragmas_and_that_before_the_defaul
         return result.text.count("x")
 
     async with CodeModeProvider(host_command) as provider, provider.session(Recorder()) as session:
-        tools = ModelTools(session, [definition("echo")], max_output_tokens=50)
+        tools = ModelTools(session, [define_tool("echo")], max_output_tokens=50)
         big = 'text("x".repeat(1000));'
         assert size(await tools.exec(big)) == 200
         for budget, expected in ((None, 40), (20, 80)):

@@ -25,14 +25,14 @@ from codemode_protocol.values import (
     WaitRequest,
     Yielded,
 )
-from tests.client.recorder import Recorder, definition, forever
-from tests.host.program import children, until
+from tests.client.recorder import Recorder, define_tool, forever
+from tests.host.program import list_running_children, wait_until
 
 LOOP = "text('before'); while (true) {}"
 
 
 async def run(session: InProcessSession, source: str, *tools: str) -> Result:
-    cell = await session.execute(ExecuteRequest("call", [definition(name) for name in tools], source))
+    cell = await session.execute(ExecuteRequest("call", [define_tool(name) for name in tools], source))
     response = await cell.initial_response()
     assert isinstance(response, Result), response
     return response
@@ -126,12 +126,12 @@ async def test_a_runtime_that_is_killed_is_one_failed_cell(name: str, caplog: py
             session = await provider.open_session(Recorder())
             cell = await session.execute(ExecuteRequest("call", [], LOOP))
             other = await session.execute(
-                ExecuteRequest("call", [definition("echo")], "await tools.echo(); text('fine')")
+                ExecuteRequest("call", [define_tool("echo")], "await tools.echo(); text('fine')")
             )
             assert (await other.initial_response()).content_items == [InputText("fine")]
             zygote = provider.pool.zygote_pid
-            await until(lambda: len(children(zygote)) == 1)
-            os.kill(children(zygote)[0], getattr(signal, name))
+            await wait_until(lambda: len(list_running_children(zygote)) == 1)
+            os.kill(list_running_children(zygote)[0], getattr(signal, name))
             response = await cell.initial_response()
             assert isinstance(response, Result)
             assert response.error_text == "engine panic: the cell's runtime is lost"
@@ -165,8 +165,8 @@ async def test_closing_ends_everything() -> None:
         assert isinstance(await cell.initial_response(), Terminated)
         with pytest.raises(SessionClosedError):
             await session.execute(ExecuteRequest("call", [], "1"))
-        family = [provider.pool.zygote_pid, *children(provider.pool.zygote_pid)]
+        family = [provider.pool.zygote_pid, *list_running_children(provider.pool.zygote_pid)]
         await provider.aclose()
         with pytest.raises(ProviderClosedError):
             await provider.open_session(Recorder())
-    assert [pid for pid in family if pid in children(os.getpid())] == []
+    assert [pid for pid in family if pid in list_running_children(os.getpid())] == []
