@@ -294,7 +294,13 @@ async def test_a_timeout_and_a_task_group_end_a_run_and_its_tools(host_command: 
     recorder = Recorder(tool=forever)
     async with open_session(host_command, recorder) as session:
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.05):
+            async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as group:
+
+                async def end() -> None:
+                    await recorder.until(lambda: recorder.calls)
+                    limit.reschedule(asyncio.get_running_loop().time())
+
+                group.create_task(end())
                 await session.run("await tools.tool()", [define_tool("tool")])
         await recorder.until(lambda: recorder.closed == ["1"])
 

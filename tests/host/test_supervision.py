@@ -125,9 +125,7 @@ async def test_a_client_that_dies_takes_its_host_and_all_cells_along() -> None:
     assert client.stdout is not None
     async with client.stdout:
         host = int(await client.stdout.receive_some(100))
-        await wait_until(
-            lambda: list_running_children(host) and len(list_running_children(list_running_children(host)[0])) == 2
-        )
+        await wait_until(lambda: [len(list_running_children(zygote)) for zygote in list_running_children(host)] == [2])
         (zygote,) = list_running_children(host)
         family = [host, zygote, *list_running_children(zygote)]
         client.kill()
