@@ -10,7 +10,7 @@ import pytest
 from codemode_client._process.child import prepare_pipe
 from codemode_client._session import multiplexer
 from codemode_client._session.multiplexer import PipeWriter
-from tests.client.loops import entered_loop
+from tests.client.loops import enter_loop
 
 
 async def _read_all(fd: int) -> bytes:
@@ -38,7 +38,7 @@ class Pipe:
 
 
 async def test_everything_arrives_in_order_however_large() -> None:
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         pipe = Pipe(loop)
         pieces = [bytes([number % 251]) * size for number, size in enumerate([1, 70_000, 3, 2_000_000, 0, 12] * 5)]
         for piece in pieces:
@@ -51,7 +51,7 @@ async def test_everything_arrives_in_order_however_large() -> None:
 
 
 async def test_a_small_message_is_in_the_pipe_at_once() -> None:
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         pipe = Pipe(loop)
         pipe.writer.write(b"now")
         assert os.read(pipe.reading, 100) == b"now"
@@ -63,7 +63,7 @@ async def test_a_small_message_is_in_the_pipe_at_once() -> None:
 
 async def test_room_waits_while_too_much_is_queued(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(multiplexer, "QUEUE_LIMIT_BYTES", 1000)
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         pipe = Pipe(loop)
         order: list[str] = []
 
@@ -85,7 +85,7 @@ async def test_room_waits_while_too_much_is_queued(monkeypatch: pytest.MonkeyPat
 
 
 async def test_a_pipe_that_is_not_read_any_more_breaks_without_an_exception() -> None:
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         pipe = Pipe(loop)
         os.close(pipe.reading)
         pipe.writer.write(b"x")
@@ -100,7 +100,7 @@ async def test_a_pipe_that_breaks_with_data_queued_lets_those_go_that_wait_for_r
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(multiplexer, "QUEUE_LIMIT_BYTES", 1000)
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         pipe = Pipe(loop)
         async with anyio.create_task_group() as group:
             pipe.writer.write(b"x" * 5_000_000)
@@ -112,7 +112,7 @@ async def test_a_pipe_that_breaks_with_data_queued_lets_those_go_that_wait_for_r
 
 
 async def test_closing_now_drops_what_is_queued() -> None:
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         pipe = Pipe(loop)
         pipe.writer.write(b"x" * 5_000_000)
         pipe.writer.close_now()

@@ -34,11 +34,11 @@ nothing = 5
 '''
 
 
-def environment(**more: str) -> dict[str, str]:
+def make_environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), **more}
 
 
-def codemode(folder: Path, *arguments: str, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
+def run_codemode(folder: Path, *arguments: str, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*CODEMODE, *arguments],
         cwd=folder,
@@ -47,7 +47,7 @@ def codemode(folder: Path, *arguments: str, stdin: str = "", **more: str) -> sub
         text=True,
         timeout=60,
         check=False,
-        env=environment(**more),
+        env=make_environment(**more),
     )
 
 
@@ -60,9 +60,9 @@ def install(folder: Path, **programs: str) -> None:
         program.chmod(0o755)
 
 
-def shell(folder: Path, command: str, **more: str) -> subprocess.CompletedProcess[str]:
+def run_shell(folder: Path, command: str, **more: str) -> subprocess.CompletedProcess[str]:
     """A line as it is typed, with `bin` first on the path and nothing to read; all that it writes is its output."""
-    env = environment(**more)
+    env = make_environment(**more)
     env["PATH"] = f"{folder / 'bin'}:{env['PATH']}"
     return subprocess.run(
         ["sh", "-c", command],
@@ -78,7 +78,7 @@ def shell(folder: Path, command: str, **more: str) -> subprocess.CompletedProces
 
 
 @contextmanager
-def running(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def start_codemode(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """The program with pipes, in a process group of its own; ended with the block."""
     process = subprocess.Popen(
         [*CODEMODE, *arguments],
@@ -88,7 +88,7 @@ def running(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.PIPE,
         text=True,
         bufsize=1,
-        env=environment(),
+        env=make_environment(),
         start_new_session=True,
     )
     try:
@@ -102,7 +102,7 @@ def running(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
                 stream.close()
 
 
-def host_of(pid: int) -> int:
+def find_host(pid: int) -> int:
     """The process number of the host that a running `codemode` has started."""
     hosts = [child for child in list_children(pid) if b"codemode_host" in Path(f"/proc/{child}/cmdline").read_bytes()]
     assert len(hosts) == 1, hosts
