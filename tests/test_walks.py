@@ -33,6 +33,7 @@ BESIDE_CLIENT = {"_tools/toolbox.py", "_loops/on_asyncio.py", "_loops/on_trio.py
 BESIDE_HOST = {
     "serving/host.py",
     "cells/owner.py",
+    "runtimes/host_side/pools.py",
     "runtimes/host_side/zygote_control.py",
     "runtimes/host_side/memory_watch.py",
 }

@@ -147,7 +147,8 @@ class Cell(Struct, eq=False):
     _settled: Slot[None] | None = None
 
     def __post_init__(self) -> None:
-        self.public_id = public_cell_id(self.home.generation, self.host_id)
+        generation = self.home.generation
+        self.public_id = self.host_id if generation == 1 else public_cell_id(generation, self.host_id)
         self.labels = events.CellLabels(*self.home.labels, self.public_id)
 
     # ------------------------------------------------------------------------------------------------ observations
