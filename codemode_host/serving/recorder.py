@@ -9,7 +9,6 @@ import time
 from codemode_protocol.framing import Framing
 from codemode_protocol.recording import Direction, encode_header, encode_record
 
-
 MAX_FILES = 1000
 
 
