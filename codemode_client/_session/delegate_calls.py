@@ -19,7 +19,7 @@ from codemode_client._observability import events
 from codemode_client._session.cells import Cell
 from codemode_client.counters import Tally
 from codemode_protocol.errors import MessageTooLargeError, ToolError, tool_failure_text
-from codemode_protocol.limits import DELEGATE_CALL_LIMIT, FRAME_LIMIT
+from codemode_protocol.limits import DELEGATE_CALL_LIMIT, FRAME_LIMIT, MAX_JSON_DEPTH
 from codemode_protocol.messages import (
     DelegateRequest,
     DelegateResponse,
@@ -31,6 +31,7 @@ from codemode_protocol.messages import (
     Success,
     ToolResult,
 )
+from codemode_protocol.nesting import is_nested_deeper
 
 MAX_DELEGATE_CALLS = 65_536
 """The most calls in flight on one connection. Further ones are answered with an error; the connection ends if the host
@@ -202,6 +203,9 @@ def _checked(value: Raw) -> Raw:
         raise TypeError(f"a delegate's invoke_tool gives msgspec.Raw, not {type(value).__name__}")
     try:
         str(value, "utf-8")
-        return _json_text.decode(value)
+        text = _json_text.decode(value)
     except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
         raise ToolError(f"the tool's answer is not JSON: {error}") from error
+    if is_nested_deeper(bytes(text), MAX_JSON_DEPTH):
+        raise ToolError(f"the tool's answer is nested more than {MAX_JSON_DEPTH} levels deep")
+    return text

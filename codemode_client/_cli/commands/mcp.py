@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from codemode_client._cli.commands import ExitStatus, UsageError, arguments
+from codemode_client._cli.console.streams import tell
 
 SUMMARY = "be an MCP server that offers exec and wait over the tools of other MCP servers"
 DESCRIPTION = (
@@ -93,6 +94,6 @@ def run(options: argparse.Namespace) -> int:
             if not isinstance(cause, McpServerError):
                 raise
             for failure in (cause, *getattr(cause, "__notes__", ())):
-                sys.stderr.write(f"codemode mcp: {failure}\n")
+                tell(f"codemode mcp: {failure}")
             return ExitStatus.USAGE
     return ExitStatus.INTERRUPTED if stopped == signal.SIGINT else ExitStatus.OK
