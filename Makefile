@@ -23,6 +23,11 @@ setup: ## .venv with the pinned packages; does nothing when it is up to date
 demo: setup ## the main job on this repository's own files
 	@$(RUN)/python examples/demo.py $(ARGS)
 
+# What a single target needs is installed by it, once for each version of its lock.
+INSTALL_LOCK = cmp -s requirements/$(1).txt $(VENV)/$(1).txt || { $(RUN)/python -I -m pip -qq --disable-pip-version-check \
+	--no-input install --no-deps --only-binary=:all: --require-hashes -r requirements/$(1).txt \
+	&& cp requirements/$(1).txt $(VENV)/$(1).txt; }
+
 USUAL := not interop and not soak and not fuzz
 ifeq ($(ARGS),)
 test: setup ## all tests; every branch of codemode_protocol must be covered
@@ -36,19 +41,20 @@ test: setup
 	$(RUN)/python -m pytest $(ARGS)
 endif
 
-check: setup ## formatter, linter and type checker, changing nothing
+# What callers see and write is checked by both checkers: the packages' public names and the examples. `--verifytypes` finds packages by the path's python.
+check: setup ## formatter, linter and type checkers, changing nothing
 	$(RUN)/ruff format --check --quiet $(SOURCES)
 	$(RUN)/ruff check --quiet $(SOURCES)
 	$(RUN)/mypy $(SOURCES)
+	@$(call INSTALL_LOCK,types)
+	$(RUN)/basedpyright
+	@for package in codemode_protocol codemode_client codemode_host; do \
+		found=$$(PATH="$(CURDIR)/$(RUN):$$PATH" $(RUN)/basedpyright --verifytypes $$package --ignoreexternal) \
+			|| { printf '%s\n' "$$found"; exit 1; }; done
 
 format: setup ## let formatter and linter put right what they can
 	$(RUN)/ruff format $(SOURCES)
 	$(RUN)/ruff check --fix $(SOURCES)
-
-# What a single target needs is installed by it, once for each version of its lock.
-INSTALL_LOCK = cmp -s requirements/$(1).txt $(VENV)/$(1).txt || { $(RUN)/python -I -m pip -qq --disable-pip-version-check \
-	--no-input install --no-deps --only-binary=:all: --require-hashes -r requirements/$(1).txt \
-	&& cp requirements/$(1).txt $(VENV)/$(1).txt; }
 
 bench: setup ## measure beside the reference host; a table, JSON and a picture
 	@$(call INSTALL_LOCK,bench) || echo "the plot library could not be installed: there will be no picture"
@@ -78,6 +84,7 @@ lock: setup ## pin the newest versions that pyproject.toml allows, with hashes
 	$(UV_COMPILE) pyproject.toml --constraint requirements/dev.txt --output-file requirements/runtime.txt
 	$(UV_COMPILE) --constraint requirements/dev.txt --group bench --output-file requirements/bench.txt
 	$(UV_COMPILE) --constraint requirements/dev.txt --group docs --output-file requirements/docs.txt
+	$(UV_COMPILE) --constraint requirements/dev.txt --group types --output-file requirements/types.txt
 
 build: setup ## sdist and wheel in dist/
 	$(RUN)/python -m hatchling build

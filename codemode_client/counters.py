@@ -68,21 +68,21 @@ class Tally:
     )
 
     def __init__(self) -> None:
-        self.hosts_started = 0
-        self.hosts_ready = 0
+        self.hosts_started: int = 0
+        self.hosts_ready: int = 0
         self.hosts_ended: dict[str, int] = {}
-        self.sessions_opened = 0
-        self.sessions_rebound = 0
-        self.cells_started = 0
+        self.sessions_opened: int = 0
+        self.sessions_rebound: int = 0
+        self.cells_started: int = 0
         self.cell_ends: dict[CellEnd, int] = {"completed": 0, "failed": 0, "limited": 0, "terminated": 0, "lost": 0}
-        self.cells_abandoned = 0
-        self.stale_cells_refused = 0
-        self.tool_calls = 0
-        self.tool_calls_succeeded = 0
-        self.tool_calls_failed = 0
-        self.tool_calls_cancelled = 0
-        self.notifications = 0
-        self.output_items = 0
+        self.cells_abandoned: int = 0
+        self.stale_cells_refused: int = 0
+        self.tool_calls: int = 0
+        self.tool_calls_succeeded: int = 0
+        self.tool_calls_failed: int = 0
+        self.tool_calls_cancelled: int = 0
+        self.notifications: int = 0
+        self.output_items: int = 0
         self.limits_met: dict[str, int] = {}
 
     def host_ended(self, how: str) -> None:

@@ -45,7 +45,7 @@ from codemode_protocol.values import (
     WaitRequest,
 )
 
-logger = logging.getLogger("codemode_host")
+logger: logging.Logger = logging.getLogger("codemode_host")
 
 
 class InProcessSessionProvider(SessionOwner):
@@ -55,9 +55,12 @@ class InProcessSessionProvider(SessionOwner):
     call filter.
     """
 
+    pool: RuntimePool
+    nursery: trio.Nursery
+
     def __init__(self, limits: Limits | None = None, *, confined: bool = True) -> None:
         super().__init__(limits or Limits())
-        self.closed = False
+        self.closed: bool = False
         """Closing has begun: nothing new is started."""
         self.flags = 0
         self._options = ZygoteOptions(
@@ -187,7 +190,7 @@ class _Answer:
     __slots__ = ("event", "outcome")
 
     def __init__(self) -> None:
-        self.event = trio.Event()
+        self.event: trio.Event = trio.Event()
         self.outcome: Outcome | None = None
 
     def give(self, outcome: Outcome) -> None:
@@ -283,7 +286,7 @@ class InProcessCell:
 
     def __init__(self, cell_id: str) -> None:
         self.cell_id = cell_id
-        self.answer = _Answer()
+        self.answer: _Answer = _Answer()
 
     async def initial_response(self) -> RuntimeResponse:
         """Wait for the first answer. It may be asked for again, and gives the same."""

@@ -161,18 +161,18 @@ class Cell:
     )
 
     def __init__(self, home: Home, host_id: str, span: CellSpan | None) -> None:
-        self.home = home
-        self.host_id = host_id
-        self.public_id = host_id if home.generation == 1 else public_cell_id(home.generation, host_id)
-        self.labels = events.CellLabels(*home.labels, self.public_id)
-        self.span = span
+        self.home: Home = home
+        self.host_id: str = host_id
+        self.public_id: str = host_id if home.generation == 1 else public_cell_id(home.generation, host_id)
+        self.labels: events.CellLabels = events.CellLabels(*home.labels, self.public_id)
+        self.span: CellSpan | None = span
         self.calls: set[Revocable] = set()
         """The delegate's calls that run for it."""
         self.abandoned: set[Observation] = set()
         """Observations whose callers were cancelled and whose answers are still to come."""
         self.kept: dict[Observation, RuntimeResponse] = {}
         """The answers that no caller got, oldest first, for the next caller that waits."""
-        self.ownerless = False
+        self.ownerless: bool = False
         """No caller has it and none will: what it writes is dropped."""
         self.end: CellEnd | None = None
         """How it ended, by the first answer that told so."""
@@ -358,9 +358,9 @@ class Observation(Slot[Outcome]):
 
     def __init__(self, home: Home, cell: Cell | None) -> None:
         super().__init__(home.loop)
-        self.answered_twice = False
-        self.home = home
-        self.cell = cell
+        self.answered_twice: bool = False
+        self.home: Home = home
+        self.cell: Cell | None = cell
 
     @property
     def response(self) -> RuntimeResponse | None:

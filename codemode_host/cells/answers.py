@@ -22,7 +22,7 @@ class Done(Struct, forbid_unknown_fields=True):
     stored: dict[str, str]
 
 
-done_decoder = msgspec.json.Decoder(Done)
+done_decoder: msgspec.json.Decoder[Done] = msgspec.json.Decoder(Done)
 
 
 class Observer:
@@ -31,8 +31,8 @@ class Observer:
     __slots__ = ("answer", "since")
 
     def __init__(self, answer: Callable[[RuntimeResponse], None]) -> None:
-        self.answer = answer
-        self.since = time.perf_counter_ns()
+        self.answer: Callable[[RuntimeResponse], None] = answer
+        self.since: int = time.perf_counter_ns()
 
 
 def live(response: RuntimeResponse) -> Outcome:

@@ -101,9 +101,9 @@ class Cell:
 
     def __init__(self, session: CellHome, cell_id: str, request: ExecuteRequest, runtime: Runtime) -> None:
         self.id = cell_id
-        self.state = State.RUNNING
-        self.started_ns = time.perf_counter_ns()
-        self.call_id = request.tool_call_id
+        self.state: State = State.RUNNING
+        self.started_ns: int = time.perf_counter_ns()
+        self.call_id: str = request.tool_call_id
         self._session = session
         self.runtime = runtime
         self._tools: list[ToolDefinition] = request.enabled_tools
@@ -115,7 +115,7 @@ class Cell:
         self._calls: dict[Call, None] = {}
         self._notifications = 0
         self._done: Done | None = None
-        self.completed_ns = 0
+        self.completed_ns: int = 0
         """When it was over, on the clock of `started_ns`; 0 before that."""
         self._terminator: Observer | None = None
         self._fate: str | None = None

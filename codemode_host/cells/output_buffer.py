@@ -54,7 +54,7 @@ class OutputBuffer:
         self._exact = 0
         self._bound = 0  # of the others it is at most this, and of an unfinished one what there is
         self._overrun = False  # an item was too large: nothing is read after that
-        self.held = 0
+        self.held: int = 0
         """What all of it takes in this process, in bytes, at most."""
 
     def collect(self, end: int | None = None) -> None:

@@ -48,7 +48,7 @@ class SessionOwner(ABC):
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.cells = 0
+        self.cells: int = 0
         """How many cells there are in all sessions."""
         self.pool: RuntimePool
         self.nursery: trio.Nursery

@@ -67,7 +67,7 @@ from codemode_protocol.values import (
 if TYPE_CHECKING:
     from codemode_host.control.socket import ControlSocket
 
-logger = logging.getLogger("codemode_host")
+logger: logging.Logger = logging.getLogger("codemode_host")
 
 ON, OFF = "on", "off"
 """The control socket is where the environment says, or nowhere."""
@@ -111,6 +111,9 @@ class Host(SessionOwner):
     Its policy for failures: it stops. `failure` is the first of them.
     """
 
+    pool: RuntimePool
+    nursery: trio.Nursery
+
     def __init__(
         self, connection: HostConnection, zygote: ZygoteProcess, limits: Limits, channel: Channel, *, control: str = OFF
     ) -> None:
@@ -123,7 +126,7 @@ class Host(SessionOwner):
         self._channel = channel
         self._sessions: dict[str, CellSession] = {}
         self._waits: dict[int, Cell] = {}
-        self.started_ns = time.perf_counter_ns()
+        self.started_ns: int = time.perf_counter_ns()
         self._control = control
         self._control_socket: ControlSocket | None = None
 

@@ -40,14 +40,14 @@ class OutputReader:
 
     def __init__(self, memory: mmap.mmap) -> None:
         self._memory = memory
-        self.position = link.OUTPUT_START
+        self.position: int = link.OUTPUT_START
         """How far the memory has been read, an offset in bytes."""
         self._partial: list[bytes] = []
-        self.partial_bytes = 0
+        self.partial_bytes: int = 0
         """What has been read of an item whose end is still to come."""
-        self.partial_json_bytes = 0
+        self.partial_json_bytes: int = 0
         """What of such an item has been read, as JSON."""
-        self.wide_bytes = 0
+        self.wide_bytes: int = 0
         """How much of what has been read has two bytes a character; in Python it may take four."""
 
     @property

@@ -23,7 +23,7 @@ from codemode_host.runtimes.host_side.spawn import ZygoteProcess
 from codemode_host.runtimes.host_side.stderr_lines import Complaints
 from codemode_protocol.errors import describe_exit_status
 
-logger = logging.getLogger("codemode_host.runtimes")
+logger: logging.Logger = logging.getLogger("codemode_host.runtimes")
 
 LEAVE_SECONDS = 1.0
 """How long a runtime whose script is over may take to end by itself before it is killed."""
@@ -79,12 +79,12 @@ class RuntimePool:
         self._reaped: int | None = None
         self._none_alive = trio.Event()
         self._none_alive.set()
-        self.complaints = Complaints(zygote.stderr)
+        self.complaints: Complaints = Complaints(zygote.stderr)
         """What the zygote and the runtimes wrote to standard error."""
-        self.ready = trio.Event()
-        self.closing = False
+        self.ready: trio.Event = trio.Event()
+        self.closing: bool = False
         """Nothing new is started here."""
-        self.flags = 0
+        self.flags: int = 0
 
     @property
     def alive(self) -> int:

@@ -85,13 +85,13 @@ class Runtime:
         self.pid: int | None = None
         self.baseline = 0
         """What is filled in it before it has a script, in bytes; 0 while that is not known."""
-        self.output = OutputReader(memory)
+        self.output: OutputReader = OutputReader(memory)
         self.exit: RuntimeExit | None = None
-        self.exited = trio.Event()
-        self.unread = 0
+        self.exited: trio.Event = trio.Event()
+        self.unread: int = 0
         """Bytes that were sent and that neither the runtime nor its pipe has taken yet."""
-        self.started = False
-        self.closed = False
+        self.started: bool = False
+        self.closed: bool = False
         self.looks_over_limit = 0
         """For the pool's use: how often in a row it was seen to hold more memory than it may."""
         self.on_end: Callable[[], None] | None = None

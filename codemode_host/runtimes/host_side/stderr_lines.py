@@ -14,7 +14,7 @@ from collections import deque
 
 import trio
 
-logger = logging.getLogger("codemode_host.runtimes")
+logger: logging.Logger = logging.getLogger("codemode_host.runtimes")
 
 TAIL_LINES = 40
 """So many of the last lines are kept, whoever wrote them."""
