@@ -41,11 +41,13 @@ test: setup
 	$(RUN)/python -m pytest $(ARGS)
 endif
 
-# What callers see and write is checked by both checkers: the packages' public names and the examples. `--verifytypes` finds packages by the path's python.
+# What callers see and write is checked by both checkers: the packages' public names, the examples, and the programs of
+# README.md and docs/, which tools/programs.py takes out of the pages. `--verifytypes` finds packages by the path's python.
 check: setup ## formatter, linter and type checkers, changing nothing
 	$(RUN)/ruff format --check --quiet $(SOURCES)
 	$(RUN)/ruff check --quiet $(SOURCES)
-	$(RUN)/mypy $(SOURCES)
+	$(RUN)/python tools/programs.py
+	MYPYPATH=build/programs $(RUN)/mypy $(SOURCES) build/programs
 	@$(call INSTALL_LOCK,types)
 	$(RUN)/basedpyright
 	@for package in codemode_protocol codemode_client codemode_host; do \
