@@ -1,6 +1,7 @@
-"""Makes .venv what requirements/dev.txt, pyproject.toml and this Python say; run by `make setup`.
+"""Makes .venv, or the environment that is named, what requirements/dev.txt, pyproject.toml and this Python say; run by
+`make setup`.
 
-A record inside .venv names what it was made from. It is removed before anything is changed and written last,
+A record inside it names what it was made from. It is removed before anything is changed and written last,
 so that an interrupted run is taken up again from the start. Packages that a new lock no longer has must go, so
 a new lock or another Python means a new environment; a new pyproject.toml only installs the project again.
 """
@@ -18,7 +19,8 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-ENVIRONMENT = ROOT / ".venv"
+AGAIN = "--again"
+ENVIRONMENT = ROOT / next((word for word in sys.argv[1:] if word != AGAIN), ".venv")
 RECORD = ENVIRONMENT / "made-from.json"
 LOCK = ROOT / "requirements" / "dev.txt"
 PROJECT = ROOT / "pyproject.toml"
@@ -30,7 +32,7 @@ def digest(path: Path) -> str:
 
 
 def base_python() -> str:
-    """The interpreter that the running one, possibly .venv's own, came from."""
+    """The interpreter that the running one, possibly the environment's own, came from."""
     return os.path.realpath(getattr(sys, "_base_executable", sys.executable))
 
 
@@ -62,11 +64,11 @@ def pip(*arguments: str) -> None:
 def update(want: dict[str, str], have: dict[str, str]) -> None:
     RECORD.unlink(missing_ok=True)
     if {**have, "project": ""} != {**want, "project": ""}:
-        if sys.prefix != sys.base_prefix and "--again" not in sys.argv:
+        if sys.prefix != sys.base_prefix and AGAIN not in sys.argv:
             # Not from under the running Python: the one that it came from makes the new environment.
-            os.execv(base_python(), [base_python(), __file__, "--again"])
-        version = ".".join(map(str, sys.version_info[:3]))
-        print(f"making .venv: Python {version}, packages of {LOCK.relative_to(ROOT)} …", flush=True)
+            os.execv(base_python(), [base_python(), __file__, str(ENVIRONMENT), AGAIN])
+        name, version = ENVIRONMENT.relative_to(ROOT), ".".join(map(str, sys.version_info[:3]))
+        print(f"making {name}: Python {version}, packages of {LOCK.relative_to(ROOT)} …", flush=True)
         venv.create(ENVIRONMENT, clear=True, symlinks=True, with_pip=True)
         # The lock is complete, and leaves out on purpose what pythonmonkey's own metadata would add.
         pip("install", "--no-deps", "--only-binary=:all:", "--require-hashes", "-r", str(LOCK))
