@@ -28,15 +28,17 @@ class Program(Struct, frozen=True):
     call_timeout: float | None = None
     go_on_without: bool = False
 
-    async def run(self, read_descriptor: int, write_descriptor: int) -> signal.Signals | None:
-        """Serve one client until it says no more, or SIGINT or SIGTERM comes, which is returned.
+    async def run(
+        self, read_descriptor: int, write_descriptor: int, *, stopped_by: Sequence[signal.Signals] = ()
+    ) -> signal.Signals | None:
+        """Serve one client until it says no more, or one of the signals comes, which is returned.
 
         When this returns nothing is left: no cell, no host, no server that was started.
 
         Raises `McpServerError`, `HostStartError`, `ToolNameConflictError`.
         """
         stopped: signal.Signals | None = None
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        with anyio.open_signal_receiver(*stopped_by) as signals:
             async with anyio.create_task_group() as group:
 
                 async def watch() -> None:
