@@ -45,7 +45,7 @@ from codemode_protocol.values import (
     WaitRequest,
 )
 
-logger = logging.getLogger("codemode_host")
+logger: logging.Logger = logging.getLogger("codemode_host")
 
 
 class InProcessSessionProvider(SessionOwner):
@@ -58,9 +58,12 @@ class InProcessSessionProvider(SessionOwner):
         confined: Whether cells run with a system call filter.
     """
 
+    pool: RuntimePool
+    nursery: trio.Nursery
+
     def __init__(self, limits: Limits | None = None, *, confined: bool = True) -> None:
         super().__init__(limits or Limits())
-        self.closed = False
+        self.closed: bool = False
         """Closing has begun."""
         self.flags = 0
         self._options = ZygoteOptions(
@@ -185,7 +188,7 @@ class _Answer:
     __slots__ = ("event", "outcome")
 
     def __init__(self) -> None:
-        self.event = trio.Event()
+        self.event: trio.Event = trio.Event()
         self.outcome: Outcome | None = None
 
     def give(self, outcome: Outcome) -> None:

@@ -21,7 +21,7 @@ from codemode_client._tools.schemas import (
 )
 from codemode_protocol.errors import ToolError
 
-logger = logging.getLogger("codemode_client")
+logger: logging.Logger = logging.getLogger("codemode_client")
 
 _OPEN = (Any, object, UNSET)
 _PLAIN = (str, bool, int)

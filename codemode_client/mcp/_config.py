@@ -23,7 +23,7 @@ from msgspec import Raw, Struct
 
 from codemode_protocol.errors import CodeModeError
 
-logger = logging.getLogger("codemode_client.mcp")
+logger: logging.Logger = logging.getLogger("codemode_client.mcp")
 
 T = TypeVar("T")
 

@@ -32,16 +32,19 @@ class Host(SessionOwner):
     Its policy for failures: it stops. `failure` is the first of them.
     """
 
+    pool: RuntimePool
+    nursery: trio.Nursery
+
     def __init__(
         self, connection: HostConnection, zygote: ZygoteProcess, limits: Limits, channel: Channel, *, control: str = OFF
     ) -> None:
         """`control` is where the control socket is to be: ON, OFF or a folder."""
         super().__init__(limits)
-        self.client = Client(connection, channel, self)
+        self.client: Client = Client(connection, channel, self)
         self.failure: HostFailure | None = None
         self._zygote = zygote
         self._channel = channel
-        self.started_ns = time.perf_counter_ns()
+        self.started_ns: int = time.perf_counter_ns()
         self._control = control
         self._control_socket: ControlSocket | None = None
 
