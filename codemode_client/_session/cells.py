@@ -320,9 +320,9 @@ class Observation(Slot[Outcome]):
 
     def __init__(self, home: Home, cell: Cell | None) -> None:
         super().__init__(home.loop)
-        self.answered_twice = False
-        self.home = home
-        self.cell = cell
+        self.answered_twice: bool = False
+        self.home: Home = home
+        self.cell: Cell | None = cell
 
     @property
     def response(self) -> RuntimeResponse | None:

@@ -21,7 +21,7 @@ from codemode_client._tools.schemas import (
 )
 from codemode_protocol.errors import ToolError
 
-logger = ForeignLog("codemode_client")
+logger: ForeignLog = ForeignLog("codemode_client")
 
 _OPEN = (Any, object, UNSET)
 _PLAIN = (str, bool, int)

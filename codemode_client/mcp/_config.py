@@ -23,7 +23,7 @@ from msgspec import Raw, Struct
 from codemode_client._observability.foreign import ForeignLog
 from codemode_protocol.errors import CodeModeError
 
-logger = ForeignLog("codemode_client.mcp")
+logger: ForeignLog = ForeignLog("codemode_client.mcp")
 
 T = TypeVar("T")
 

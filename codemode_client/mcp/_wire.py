@@ -14,7 +14,7 @@ from mcp.types import JSONRPCMessage, jsonrpc_message_adapter
 from codemode_client._observability.foreign import ForeignLog
 from codemode_protocol.framing import MAX_PAYLOAD_BYTES
 
-logger = ForeignLog("codemode_client.mcp")
+logger: ForeignLog = ForeignLog("codemode_client.mcp")
 
 MAX_MESSAGE_BYTES = MAX_PAYLOAD_BYTES
 """A longer line ends the connection: a script could not receive it either."""

@@ -1,4 +1,4 @@
-"""The client on asyncio, used and cancelled in the ways of asyncio: tasks, timeouts, groups, a loop that ends."""
+"""The client on asyncio and on uvloop, used and cancelled in their ways: tasks, timeouts, groups, a loop that ends."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ text('a'); yield_control(); await tools.gate();
 text('b'); await tools.gate();
 text('c');
 """
-pytestmark = pytest.mark.loops("asyncio")
+pytestmark = pytest.mark.loops("asyncio", "uvloop")
 
 place: contextvars.ContextVar[str] = contextvars.ContextVar("place", default="nowhere")
 

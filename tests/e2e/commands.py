@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from tests.processes import list_children
 
 ROOT = Path(__file__).resolve().parents[2]
 CODEMODE = [sys.executable, "-m", "codemode_client.cli"]
+CTRL_C_IGNORED = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]
+"""Becomes the command that follows, as a script's `&` starts it: Ctrl-C in the terminal is not for it."""
 
 TOOLS = '''
 from codemode_client import Toolbox
@@ -78,10 +80,10 @@ def run_shell(folder: Path, command: str, **more: str) -> subprocess.CompletedPr
 
 
 @contextmanager
-def start_codemode(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """The program with pipes, in a process group of its own; ended with the block."""
+def start_codemode(folder: Path, *arguments: str, before: Sequence[str] = ()) -> Iterator[subprocess.Popen[str]]:
+    """The program with pipes, in a process group of its own; ended with the block. `before` becomes it."""
     process = subprocess.Popen(
-        [*CODEMODE, *arguments],
+        [*before, *CODEMODE, *arguments],
         cwd=folder,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

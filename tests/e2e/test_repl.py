@@ -17,7 +17,15 @@ from codemode_client._cli.console.display import JsonDisplay
 from codemode_client._cli.console.repl import Repl
 from codemode_protocol.values import Result
 from tests.client.host_process import end_host
-from tests.e2e.commands import CODEMODE, TOOLS, find_host, make_environment, run_codemode, start_codemode
+from tests.e2e.commands import (
+    CODEMODE,
+    CTRL_C_IGNORED,
+    TOOLS,
+    find_host,
+    make_environment,
+    run_codemode,
+    start_codemode,
+)
 from tests.e2e.terminal import PROMPT, Terminal
 
 
@@ -228,6 +236,19 @@ def test_ctrl_c_ends_it_when_cells_are_piped_in(folder: Path, more: list[str]) -
         assert process.wait(timeout=20) == 130
         assert process.stderr is not None
         assert process.stderr.read() == "interrupted\n"
+
+
+def test_ctrl_c_that_was_ignored_when_it_was_started_stays_ignored(folder: Path) -> None:
+    with running(folder, "repl", before=CTRL_C_IGNORED) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("text('looping')\n\n")
+        assert "looping" in process.stdout.readline()
+        os.killpg(process.pid, signal.SIGINT)
+        process.stdin.write("text('it goes on')\n\n")
+        assert "it goes on" in process.stdout.readline()
+        process.stdin.close()
+        assert process.wait(timeout=20) == 0
 
 
 # What a value looks like, and what showing it must not change

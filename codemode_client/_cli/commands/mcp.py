@@ -64,6 +64,7 @@ def run(options: argparse.Namespace) -> int:
     import sys
 
     from codemode_client._cli.console.loading import load_tools
+    from codemode_client._cli.console.signals import heeded
     from codemode_protocol.errors import first_cause
 
     if options.config is None and options.tools is None:
@@ -88,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
             go_on_without=options.go_on_without,
         )
         try:
-            stopped = asyncio.run(program.run(*descriptors))
+            stopped = asyncio.run(program.run(*descriptors, stopped_by=heeded(signal.SIGINT, signal.SIGTERM)))
         except BaseException as raised:
             cause = first_cause(raised)
             if not isinstance(cause, McpServerError):

@@ -29,7 +29,7 @@ from codemode_client.mcp._errors import McpServerError
 from codemode_client.mcp._wire import RELEASE
 from codemode_protocol.errors import ToolError, first_cause
 
-logger = ForeignLog("codemode_client.mcp")
+logger: ForeignLog = ForeignLog("codemode_client.mcp")
 
 MAX_TOOL_PAGES = 1_000
 """A server that lists its tools on more pages is taken to repeat itself."""

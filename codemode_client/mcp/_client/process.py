@@ -29,7 +29,7 @@ from codemode_client.mcp._wire import (
 )
 from codemode_protocol.errors import describe_exit_status
 
-logger = ForeignLog("codemode_client.mcp")
+logger: ForeignLog = ForeignLog("codemode_client.mcp")
 
 EXIT_SECONDS = 2.0
 """How long a server may take to exit once its standard input is closed, before its group is sent SIGTERM."""

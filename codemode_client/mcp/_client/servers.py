@@ -20,7 +20,7 @@ from codemode_client.mcp._errors import McpServerError
 from codemode_protocol.errors import ToolError
 from codemode_protocol.values import ToolDefinition
 
-logger = ForeignLog("codemode_client.mcp")
+logger: ForeignLog = ForeignLog("codemode_client.mcp")
 
 START_SECONDS = 30.0
 """How long a server may take to start, answer and list its tools."""

@@ -34,7 +34,7 @@ from codemode_protocol.errors import CodeModeError
 from codemode_protocol.session import Delegate
 from codemode_protocol.values import ContentItem, InputAudio, InputImage, InputText, ToolInvocation
 
-logger = ForeignLog("codemode_client.mcp")
+logger: ForeignLog = ForeignLog("codemode_client.mcp")
 
 MAX_NOTES = 1_000
 """The most texts of `notify()` that wait for the next answer. Beyond it the oldest are dropped."""

@@ -19,7 +19,7 @@ from mcp.shared.message import SessionMessage
 from codemode_client._observability.foreign import ForeignLog
 from codemode_client.mcp._wire import MessageTooLongError, TransportStreams, read_messages, write_messages
 
-logger = ForeignLog("codemode_client.mcp")
+logger: ForeignLog = ForeignLog("codemode_client.mcp")
 
 FLUSH_SECONDS = 1.0
 """How long writing the last messages may take: a client that is gone does not read them."""
