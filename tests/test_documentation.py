@@ -19,6 +19,7 @@ INSIDE = {
     "conversation",
     "default_memory",
     "ids",
+    "nesting",
     "control_sockets",
     "typescript_globals",
     "typescript_notes",

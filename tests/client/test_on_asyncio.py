@@ -303,9 +303,10 @@ async def test_a_timeout_and_a_task_group_end_a_run_and_its_tools(host_command: 
                 group.create_task(end())
                 await session.run("await tools.tool()", [define_tool("tool")])
         await recorder.until(lambda: recorder.closed == ["1"])
+        called = len(recorder.calls)  # none on a busy machine, where the time was over before
 
         async def fail() -> None:
-            await recorder.until(lambda: len(recorder.calls) == 2)
+            await recorder.until(lambda: len(recorder.calls) > called)
             raise LookupError
 
         with pytest.raises(ExceptionGroup) as caught:

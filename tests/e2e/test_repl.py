@@ -239,7 +239,7 @@ def test_ctrl_c_ends_it_when_cells_are_piped_in(folder: Path, more: list[str]) -
 
 
 def test_ctrl_c_that_was_ignored_when_it_was_started_stays_ignored(folder: Path) -> None:
-    with running(folder, "repl", before=CTRL_C_IGNORED) as process:
+    with start_codemode(folder, "repl", before=CTRL_C_IGNORED) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write("text('looping')\n\n")
