@@ -24,7 +24,7 @@ from codemode_protocol.exit_status import HostExitStatus
 if TYPE_CHECKING:
     from codemode_host.control.socket import ControlSocket
 
-logger = logging.getLogger("codemode_host")
+logger: logging.Logger = logging.getLogger("codemode_host")
 
 ON, OFF = "on", "off"
 """The control socket is where the environment says, or nowhere."""

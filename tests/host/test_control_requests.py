@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,10 @@ def test_a_host_that_answers_something_else_is_an_error_that_says_so(tmp_path: P
     assert caught.value.host_pid == os.getpid()
 
 
+def has_no_socket(pid: int) -> bool:
+    return not socket_inodes(pid)
+
+
 def socket_inodes(pid: int) -> set[str]:
     """The sockets that a process has open."""
     descriptors = Path(f"/proc/{pid}/fd")
@@ -82,7 +87,7 @@ async def test_neither_the_zygote_nor_a_cell_has_the_socket(folder: str) -> None
             await wait_until(lambda: len(host.runtimes()) == 2)
             assert len(socket_inodes(host.zygote) - {listener}) == 1  # to the host
             for pid in host.runtimes():
-                await wait_until(lambda pid=pid: socket_inodes(pid) == set())  # it closes the zygote's own first
+                await wait_until(partial(has_no_socket, pid))  # it closes the zygote's own first
             assert listener not in socket_inodes(host.zygote)
 
 
