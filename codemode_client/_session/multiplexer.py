@@ -9,6 +9,7 @@ that is the back-pressure.
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -28,6 +29,7 @@ from codemode_protocol.messages import (
     DelegateCancel,
     DelegateRequest,
     DelegateResponse,
+    Execute,
     HostMessage,
     InitialResponse,
     InvokeTool,
@@ -39,8 +41,10 @@ from codemode_protocol.messages import (
     Ready,
     Rejected,
     Request,
+    Wait,
 )
 from codemode_protocol.state import RequestState
+from codemode_protocol.values import DEFAULT_YIELD_TIME_MS, ExecuteRequest, WaitRequest
 
 QUEUE_LIMIT_BYTES = 8 * 1024 * 1024
 """From this many queued bytes on, `room` waits. The connection's own small messages may exceed it."""
@@ -51,6 +55,13 @@ _LARGE_READ = 1024 * 1024
 
 BROKEN_PIPE_SECONDS = 1.0
 """Grace period for a host that has stopped reading to say why on its output."""
+
+
+MAX_LOOK_SECONDS = 5.0
+"""Overdue answers are looked for this often, or ten times within the stall timeout."""
+
+MAX_LATE_SECONDS = 1.0
+"""If the look is later than this, the time does not count."""
 
 
 class Owner(Protocol):
@@ -67,13 +78,21 @@ class Owner(Protocol):
 class Multiplexer:
     """The pipes to one host, and the operations that wait for answers. Owns both descriptors and closes them."""
 
-    def __init__(self, owner: Owner, stdin_fd: int, stdout_fd: int, max_payload: int) -> None:
+    def __init__(
+        self, owner: Owner, stdin_fd: int, stdout_fd: int, max_payload: int, stall_timeout: float = 60.0
+    ) -> None:
         self.loop = owner.loop
         self.tally = owner.tally
         self.fail = owner.fail
         self._owner = owner
         self._connection = ClientConnection(max_payload=max_payload)
         self._operations: dict[int, Operation] = {}
+        self._stall_timeout = stall_timeout
+        self._deadlines: dict[int, float] = {}
+        """By request: when the host counts as stalled, by `time.monotonic`."""
+        self._next_look = 0.0
+        self._look_timer: Closable | None = None
+        """While a request is under way."""
         self._sessions: dict[str, HostSession] = {}
         self._stopped = False
         """Nothing more is sent, and input is ignored."""
@@ -135,6 +154,9 @@ class Multiplexer:
             self.tally.count_limit(FRAME_LIMIT)
             raise RequestTooLargeError(error.size, error.limit) from None
         self._operations[request_id] = operation
+        self._deadlines[request_id] = time.monotonic() + _observed_seconds(request) + self._stall_timeout
+        if self._look_timer is None:
+            self._look_later()
         return request_id
 
     def cancel(self, request_id: int) -> None:
@@ -211,9 +233,11 @@ class Multiplexer:
         operation.answer(message.result)
         if not operation.answered_twice:
             self._operations.pop(message.id, None)
+            self._deadlines.pop(message.id, None)
 
     def _on_initial_response(self, message: InitialResponse) -> None:
         execution = self._operations.pop(message.id)
+        self._deadlines.pop(message.id, None)
         assert isinstance(execution, Execution)
         execution.answer_again(message)
 
@@ -234,6 +258,27 @@ class Multiplexer:
                 BROKEN_PIPE_SECONDS, lambda: self.fail("the host closed its standard input")
             )
 
+    # ------------------------------------------------------------------------------------------------------- stalls
+
+    def _look_later(self) -> None:
+        seconds = min(self._stall_timeout / 10, MAX_LOOK_SECONDS)
+        self._next_look = time.monotonic() + seconds
+        self._look_timer = self.loop.call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        """Give up a host that does not answer: it is stopped, swapped out, or no network leads to it any more."""
+        self._look_timer = None
+        if self._stopped or not self._deadlines:
+            return
+        now = time.monotonic()
+        if (late := now - self._next_look) > MAX_LATE_SECONDS:  # this program itself stood still, and the host with it
+            self._deadlines = {request_id: deadline + late for request_id, deadline in self._deadlines.items()}
+        if min(self._deadlines.values()) < now:
+            cause = f"the host did not answer a request within {self._stall_timeout:g} s of the time that it had"
+            self.fail(cause, way="stall_timeout")
+        else:
+            self._look_later()
+
     # ------------------------------------------------------------------------------------------------------- the end
 
     def stop(self, *, drain: bool) -> None:
@@ -244,8 +289,9 @@ class Multiplexer:
         """
         self._stopped = True
         self._connection.close()
-        if self._timer is not None:
-            self._timer.close()
+        for timer in (self._timer, self._look_timer):
+            if timer is not None:
+                timer.close()
         self._writer.close()
         if not drain:
             self._close_reader()
@@ -268,6 +314,17 @@ class Multiplexer:
         if reader is not None:
             reader.close()
             os.close(self._stdout_fd)
+
+
+def _observed_seconds(request: Request) -> float:
+    """Return for how long a request lets the host observe a cell before it answers."""
+    match request:
+        case Execute(request=ExecuteRequest(yield_time_ms=milliseconds)):
+            return (DEFAULT_YIELD_TIME_MS if milliseconds is None else milliseconds) / 1000
+        case Wait(request=WaitRequest(yield_time_ms=milliseconds)):
+            return milliseconds / 1000
+        case _:
+            return 0.0
 
 
 class PipeWriter:
