@@ -47,7 +47,7 @@ async def test_a_host_that_is_stopped_is_lost_after_a_time_and_the_session_goes_
             else:
                 with pytest.raises(HostLostError, match=r"did not answer a request within 0\.5 s"):
                     await STEPS[step](session, cell_id)
-        assert not os.path.exists(f"/proc/{pid}")
+        assert not os.path.exists(f"/proc/{pid}")  # noqa: ASYNC240 - procfs
         assert (await session.run("text(1)")).text == "1"
         assert session.generation == 2
 
