@@ -21,6 +21,7 @@ COMMANDS = (
     "ps",
     "kill",
     "replay",
+    "conformance",
 )
 
 

@@ -57,3 +57,11 @@ def milliseconds(text: str) -> int:
     if value > _MOST_MILLISECONDS:
         raise argparse.ArgumentTypeError(f"must not be more than {_MOST_MILLISECONDS}")
     return value
+
+
+def seconds(text: str) -> float:
+    """Some seconds, more than zero."""
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError("must be more than 0")
+    return value
