@@ -51,7 +51,8 @@ class HostProcess:
         """Why no more messages come, though the output has not ended."""
         self._output: int | None = None
         self._input: int | None = None
-        self._interrupted = False
+        self._cut = False
+        """Whether its output stops inside a frame."""
         self._runner = asyncio.Runner()
         try:
             self._runner.run(self._start(command))
@@ -101,7 +102,8 @@ class HostProcess:
             raise NoMessage(self._trouble)
         if not done:
             raise NoMessage(f"nothing for {self._patience:g} s", silent=True)
-        raise NoMessage(f"the end of its output: {await self._how_it_ends()}")
+        where = " inside a frame" if self._cut else ""
+        raise NoMessage(f"the end of its output{where}: {await self._how_it_ends()}")
 
     async def _how_it_ends(self) -> str:
         if not await self._child.exited.wait(min(ENDED_SECONDS, self._patience)):
@@ -137,7 +139,7 @@ class HostProcess:
         await self._child.stop(0)
         said, self._payloads = list(self._payloads), deque()
         status = self._child.exit_status
-        return Ending(said, -1 if status is None else status, self._child.stderr_tail)
+        return Ending(said, -1 if status is None else status, self._child.stderr_tail, self._cut)
 
     def interrupt(self) -> None:
         """Have whatever waits for the host give up. May be called from another thread."""
@@ -176,8 +178,7 @@ class HostProcess:
         except OSError:  # what reading a pipe may fail with is as good as its end
             data = b""
         if not data:
-            if not self._decoder.at_boundary:
-                self._trouble = "the end of its output inside a frame"
+            self._cut = not self._decoder.at_boundary
             self._stop_reading()
         else:
             self._take(data)

@@ -37,6 +37,7 @@ await new Promise((resolve, reject) => {
         else if (what === "fork") obey();
         else {
           tools.mark();
+          await tools.last();
           if (what === "exit") exit();
           if (what === "throw") reject(value);
           return resolve();
@@ -48,8 +49,11 @@ await new Promise((resolve, reject) => {
 });
 """
 
-TOOLS: Final = ("next", "mark")
-"""What the script calls: for orders, and to say that it ends. The latter is never answered, but withdrawn."""
+TOOLS: Final = ("next", "mark", "last")
+"""What the script calls: for orders; what is never answered, but withdrawn when it has ended; what it ends after.
+
+A call in the very turn in which a script ends may still be sent or not, so that it waits once more.
+"""
 
 Order = tuple[str, ...]
 """`("text", TEXT)`, `("notify", TEXT)`, `("yield",)`, `("fork",)`: ask for orders once more, besides;
@@ -87,6 +91,7 @@ class CellModel:
     notifications: list[str] = field(default_factory=list)
     """Notifications that are not answered, by name."""
     _mark: str | None = None
+    _last: str | None = None
     _texts: list[str] = field(default_factory=list)
     _error: str | None = None
     _calls: int = 0
@@ -102,7 +107,7 @@ class CellModel:
         return [[[words.started(self.execute_id, self.cell)]], [[asked], answers]]
 
     def obey(self, ask: str, orders: list[Order]) -> list[Stage]:
-        """Let a call for orders be answered with these."""
+        """Let a call for orders be answered with these. After one that ends the script `finish` has to follow."""
         self.asks.remove(ask)
         calls: list[Json] = []
         answers: list[Json] = []
@@ -111,7 +116,8 @@ class CellModel:
                 self._mark, called = self._call("mark")
                 self._error = value[0] if what == "throw" else None
                 self.phase = Phase.FINISHING
-                return [[[*calls, called], answers], *self._finish()]
+                self._last, called_last = self._call("last")
+                return [[[*calls, called, called_last], answers]]
             match what:
                 case "text":
                     self._texts += value
@@ -124,6 +130,11 @@ class CellModel:
                 case _:
                     calls.append(self._ask())
         return [[[*calls, self._ask()], answers]]
+
+    def finish(self) -> tuple[str, list[Stage]]:
+        """Let the script end, which waits for its last call to be answered; returns the name of that, too."""
+        assert self._last is not None
+        return self._last, self._finish()
 
     def refuse(self, ask: str, why: str) -> list[Stage]:
         """Let a call for orders fail, for a reason that begins with "refused"."""

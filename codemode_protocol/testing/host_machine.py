@@ -220,6 +220,11 @@ class HostMachine(RuleBasedStateMachine):
             ask = data.draw(st.sampled_from(cell.asks), "call")
             self._send(words.answer(ask, order))
             self._expect_of(cell, cell.obey(ask, order))
+            if cell.phase is Phase.FINISHING:
+                self._settle((cell.session, cell.cell))
+                last, stages = cell.finish()
+                self._send(words.answer(last, None))
+                self._expect_of(cell, stages)
 
     def _request(self, make: object, id: int, *arguments: object, **options: object) -> int:
         """Send a request, under this id or the next one that was not used; returns it."""

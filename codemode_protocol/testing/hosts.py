@@ -39,6 +39,8 @@ class Ending(NamedTuple):
     """The exit status; negative for the signal that ended it."""
     complaint: str
     """What it wrote to its standard error."""
+    cut: bool = False
+    """Whether its output stops inside a frame."""
 
 
 class HostUnderTest(Protocol):
@@ -161,6 +163,8 @@ class Dialogue:
             self.decode(payload, expected)
         if quiet and ending.said:
             raise self.differs(f"{expected} and no message before it", show_bytes(ending.said[0]))
+        if quiet and ending.cut:
+            raise self.differs(f"{expected}, and of its output at the end of a frame", "an end inside a frame")
         if ending.status != status:
             complaint = ending.complaint.strip()
             raise self.differs(expected, f"exit status {ending.status}" + (f": {complaint}" if complaint else ""))
@@ -175,7 +179,7 @@ class Dialogue:
 def show_bytes(data: bytes) -> str:
     """Return bytes as one line that is not too long: as text where they are text."""
     try:
-        text = data.decode()
+        text = data.decode() or "nothing"
     except UnicodeDecodeError:
         shown = data[:_SHOWN_BYTES].hex(" ")
         return f"the bytes {shown}" + ("…" if len(data) > _SHOWN_BYTES else "")

@@ -118,7 +118,13 @@ CONVERSATIONS = (
     _talk(
         "withdrawn-at-the-end",
         "withdraws what a script did not wait for, then hands over its result",
-        *_runs("tools.t(1); tools.t(2); text('end')", called("a", 1), called("b", 2, number=2)),
+        *_runs(
+            "tools.t(1); tools.t(2); text(await tools.t(3))",
+            called("a", 1),
+            called("b", 2, number=2),
+            called("c", 3, number=3),
+        ),
+        send(answer("c", "end")),
         expect_in_any_order(withdrawn("a"), withdrawn("b")),
         _ends("end"),
         rule=HAPPENS,
@@ -126,7 +132,9 @@ CONVERSATIONS = (
     _talk(
         "answered-after-the-end",
         "ignores the answer to a call that it has withdrawn",
-        *_runs("tools.t(1)", called("c", 1), withdrawn("c")),
+        *_runs("tools.t(1); await tools.t(2)", called("c", 1), called("d", 2, number=2)),
+        send(answer("d", None)),
+        expect(withdrawn("c")),
         _ends(),
         send(answer("c", "late"), execute(3, "text('fine')")),
         expect(started(3, "2"), initial(3, result("fine", cell="2")), closed("2")),

@@ -210,7 +210,14 @@ CONVERSATIONS = (
     _talk(
         "kept-result",
         "keeps the result of a cell that nobody observes for the next wait, and no longer",
-        *_runs("yield_control(); text('a'); tools.t()", initial(2, yielded()), called("c"), withdrawn("c")),
+        *_runs(
+            "yield_control(); text('a'); tools.t(1); await tools.t(2)",
+            initial(2, yielded()),
+            called("c", 1),
+            called("d", 2, number=2),
+        ),
+        send(answer("d", None)),
+        expect(withdrawn("c")),
         send(wait(3)),
         expect(live(3, result("a")), closed()),
         send(wait(4)),

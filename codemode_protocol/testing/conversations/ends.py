@@ -45,6 +45,14 @@ def _runs(source: str) -> tuple[Step, ...]:
     return (send(execute(2, source)), expect(started(2), notified("n", "n")), send(delivered("n")))
 
 
+_KEPT = (
+    send(execute(2, "yield_control(); text('a'); tools.t(1); await tools.t(2)")),
+    expect(started(2), initial(2, yielded()), called("c", 1), called("d", 2, number=2)),
+    send(answer("d", None)),
+    expect(withdrawn("c")),
+)
+"""A cell that has ended, as the withdrawal of its call tells, and that nobody observes."""
+
 CONVERSATIONS = (
     _terminate(
         "executing",
@@ -83,8 +91,7 @@ CONVERSATIONS = (
     _terminate(
         "kept-result",
         "hands over the result of a cell that has ended by itself",
-        send(execute(2, "yield_control(); text('a'); tools.t()")),
-        expect(started(2), initial(2, yielded()), called("c"), withdrawn("c")),
+        *_KEPT,
         send(terminate(3)),
         expect(live(3, result("a")), closed()),
     ),
@@ -125,8 +132,7 @@ CONVERSATIONS = (
     _end(
         "kept-result",
         "ends with status 0 though nobody took a result",
-        send(execute(2, "yield_control(); tools.t()")),
-        expect(started(2), initial(2, yielded()), called("c"), withdrawn("c")),
+        *_KEPT,
     ),
     in_session(
         "end-of-input/after-shutdown",
