@@ -20,7 +20,7 @@ CONVERSATIONS: Final = 20
 STEPS: Final = 30
 """As many steps each of them has, at most."""
 
-SHRINK_SECONDS: Final = 20.0
+SHRINK_SECONDS: Final = 10.0
 """How long a shorter conversation is looked for in which a host differs."""
 
 _FINDING = Finding(

@@ -73,22 +73,21 @@ class HostMachine(RuleBasedStateMachine):
 
     @initialize()
     def greet(self) -> None:
-        """Do the handshake."""
+        """Do the handshake, and start a cell: most of what can be done needs one."""
         dialogue = self._dialogue = Dialogue(self.start_host())
         self._client.hello()
         dialogue.send(words.hello())
         self._expect("handshake", [[[words.ready()]]])
         self._settle("handshake")
+        self._open("s", 1)
+        self._start("s", 2, observed=True)
 
     @rule(name=st.sampled_from(SESSIONS), id=st.integers(MIN_ID, MAX_ID))
     def open_session(self, name: str, id: int) -> None:
         """Open a session under an id that was not used before."""
         if len(self._sessions) < 3:
             self._used_names += 1
-            session = f"{name}{self._used_names}"
-            self._sessions[session] = []
-            id = self._request(words.open_session, id, session)
-            self._expect(session, [[[words.opened(id, session)]]])
+            self._open(f"{name}{self._used_names}", id)
 
     @rule(data=st.data(), id=st.integers(MIN_ID, MAX_ID), observed=st.booleans())
     def execute(self, data: st.DataObject, id: int, *, observed: bool) -> None:
@@ -96,15 +95,8 @@ class HostMachine(RuleBasedStateMachine):
         if not self._sessions:
             return
         session = data.draw(st.sampled_from(sorted(self._sessions)), "session")
-        cells = self._sessions[session]
-        if len(cells) >= 5:
-            return
-        self._settle(session)
-        time = words.LONG_MS if observed else 0
-        id = self._request(words.execute, id, SCRIPT, session, tools=TOOLS, yield_time_ms=time)
-        cell = CellModel(session, str(len(cells) + 1), id)
-        cells.append(cell)
-        self._expect_of(cell, cell.start(observed=observed))
+        if len(self._sessions[session]) < 5:
+            self._start(session, id, observed=observed)
 
     @rule(data=st.data(), order=orders)
     def command(self, data: st.DataObject, order: list[Order]) -> None:
@@ -205,6 +197,20 @@ class HostMachine(RuleBasedStateMachine):
             self.stop_host(dialogue.host)
 
     # --------------------------------------------------------------------------------------------------- parts of these
+
+    def _open(self, session: str, id: int) -> None:
+        self._sessions[session] = []
+        id = self._request(words.open_session, id, session)
+        self._expect(session, [[[words.opened(id, session)]]])
+
+    def _start(self, session: str, id: int, *, observed: bool) -> None:
+        self._settle(session)
+        time = words.LONG_MS if observed else 0
+        id = self._request(words.execute, id, SCRIPT, session, tools=TOOLS, yield_time_ms=time)
+        cells = self._sessions[session]
+        cell = CellModel(session, str(len(cells) + 1), id)
+        cells.append(cell)
+        self._expect_of(cell, cell.start(observed=observed))
 
     def _cell(self, data: st.DataObject, *phases: Phase) -> CellModel | None:
         """Choose a cell of these phases, about which nothing is to come; None when there is none."""

@@ -110,5 +110,5 @@ def play(conversation: Conversation, host: HostUnderTest) -> None:
                     del missing[index]
             case CloseInput():
                 dialogue.host.close_input()
-            case ExpectEnd(status, quiet):
-                dialogue.expect_end(status, quiet=quiet)
+            case _:
+                dialogue.expect_end(step.status, quiet=step.quiet)

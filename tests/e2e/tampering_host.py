@@ -1,4 +1,4 @@
-"""Our host, except that it is wrong in the one way that the argument names: what it says is tampered with on its way."""
+"""Our host, wrong in the one way that the argument names: what it says is tampered with on its way."""
 
 from __future__ import annotations
 

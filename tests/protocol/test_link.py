@@ -42,6 +42,10 @@ class TestHostForLong(Host.TestCase):  # type: ignore[valid-type,misc]
     settings = LONG
 
 
+def test_a_machine_that_never_began_has_nothing_to_end() -> None:
+    Client().teardown()
+
+
 class SaysAnything(ClientConnection):
     """Refuses nothing to its own caller."""
 

@@ -19,7 +19,7 @@ DESCRIPTION = (
     "random. Each line is ok, differs (with what was expected and what came) or not tried. The exit status is 0, 1 "
     "when the host differs, 2 when the command line is wrong, 3 when the host cannot be started, 130 after Ctrl-C."
 )
-EXAMPLE = "codemode conformance --only handshake -- codemode-host"
+EXAMPLE = "codemode conformance --only handshake/ready -- codemode-host"
 
 _RANDOM = "random"
 
