@@ -185,7 +185,7 @@ class Exchange:
                 if cell_state is not None:
                     outcome = v.LiveCell(self._response(cell, choose, ended=cell_state in ENDED))
                 value = m.WaitCompleted(v.OutcomeEnvelope.of(outcome))
-            case m.ShutdownSession() if state is SessionState.CLOSING and id == self.closer.get(session):
+            case m.ShutdownSession() if id == self.closer.get(session) and choose([True, True, False]):
                 if self.host.live_cells(session):
                     self.asked[id] = request  # later
                     return

@@ -41,11 +41,11 @@ def run(host: type[ToyHost], tamper: Tamper = lambda message: [message]) -> list
 
         def failing(self, differs: Differs) -> None:
             found.append(differs)
-            if len(found) == 20:
+            if len(found) == 5:
                 raise Enough
 
     try:
-        run_host_machine(Machine, 1, conversations=20, steps=30)
+        run_host_machine(Machine, 1, conversations=10, steps=30)
     except (Differs, Enough):
         assert found
     assert hosts == []
