@@ -12,7 +12,7 @@ from codemode_client._cli.commands import ExitStatus, UsageError
 from codemode_client._cli.console.streams import tell
 from codemode_protocol.errors import CodeModeError, HostError, first_cause
 
-COMMANDS = ("run", "repl", "tools", "doctor", "mcp", "ps", "kill", "replay")
+COMMANDS = ("run", "repl", "tools", "doctor", "mcp", "ps", "kill", "replay", "conformance")
 """In the order of the help."""
 
 _EXAMPLE = "example: "

@@ -20,7 +20,8 @@ CLIENT = {
     "blocking": {"_blocking", "_model", "_session", "_tools", "counters"},
     "hosts": set[str](),
     "mcp": {"_model", "_observability", "_session", "_tools"},
-    "_cli": {"", "_loops", "_model", "_session", "_tools", "hosts", "mcp"},
+    "_conformance": {"_loops", "_process"},
+    "_cli": {"", "_conformance", "_loops", "_model", "_session", "_tools", "hosts", "mcp"},
     "cli": {"_cli"},
     "": {"_model", "_session", "_tools", "_version"},
 }

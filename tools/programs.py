@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = ROOT / "build" / "programs"
-CONTINUED = frozenset({"model", "tools"})
+CONTINUED = frozenset({"model", "protocol", "tools"})
 """The pages on which a block goes on with the names of those before it."""
 
 

@@ -40,14 +40,16 @@ def make_environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), **more}
 
 
-def run_codemode(folder: Path, *arguments: str, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
+def run_codemode(
+    folder: Path, *arguments: str, stdin: str = "", timeout: float = 60, **more: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*CODEMODE, *arguments],
         cwd=folder,
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=timeout,
         check=False,
         env=make_environment(**more),
     )

@@ -38,7 +38,14 @@ def test_the_page_has_every_command() -> None:
 
 @pytest.mark.parametrize(
     ("name", "answer"),
-    [("run", "3.5\n"), ("repl", ""), ("tools", "weather("), ("doctor", "ok "), ("replay", "client > host")],
+    [
+        ("run", "3.5\n"),
+        ("repl", ""),
+        ("tools", "weather("),
+        ("doctor", "ok "),
+        ("replay", "client > host"),
+        ("conformance", " ok\n"),
+    ],
 )
 def test_the_example_in_the_help_runs(folder: Path, name: str, answer: str) -> None:
     example = import_module(f"codemode_client._cli.commands.{name}").EXAMPLE

@@ -23,14 +23,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     arguments.add_tools(parser)
     parser.add_argument(
         "--start-timeout",
-        type=_seconds,
+        type=arguments.seconds,
         default=30.0,
         metavar="SECONDS",
         help="how long each server has to start and list its tools (default: 30)",
     )
     parser.add_argument(
         "--call-timeout",
-        type=_seconds,
+        type=arguments.seconds,
         default=None,
         metavar="SECONDS",
         help="how long a call of a server's tool may go on without progress (default: no limit)",
@@ -47,13 +47,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="warning",
         help="what to log on standard error (default: warning; info has what servers write to theirs)",
     )
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError("must be more than 0")
-    return value
 
 
 def run(options: argparse.Namespace) -> int:
