@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from codemode_client._conformance.conversations import Trial
@@ -71,7 +72,8 @@ def converse_at_random(trial: Trial, seed: int) -> Finding:
 
     note = f"seed {seed}"
     try:
-        run_host_machine(Machine, seed, conversations=CONVERSATIONS, steps=STEPS)
+        with TemporaryDirectory() as storage:
+            run_host_machine(Machine, seed, conversations=CONVERSATIONS, steps=STEPS, storage=storage)
     except (_Enough, Differs):
         if shortest is None:
             raise

@@ -12,6 +12,7 @@ from collections import deque
 from hypothesis import HealthCheck, Verbosity, settings
 from hypothesis import seed as with_seed
 from hypothesis import strategies as st
+from hypothesis.configuration import set_hypothesis_home_dir
 from hypothesis.errors import HypothesisException
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
@@ -286,7 +287,9 @@ class HostMachine(RuleBasedStateMachine):
             raise dialogue.differs("what the rules allow", f"{show_bytes(payload)}: {error}") from None
 
 
-def run_host_machine(machine: type[HostMachine], seed: int, *, conversations: int, steps: int) -> None:
+def run_host_machine(
+    machine: type[HostMachine], seed: int, *, conversations: int, steps: int, storage: str | None = None
+) -> None:
     """Have conversations at random with a host, without a test runner.
 
     Args:
@@ -295,6 +298,8 @@ def run_host_machine(machine: type[HostMachine], seed: int, *, conversations: in
         seed: Makes the same choices again.
         conversations: How many there are, if the host differs in none of them.
         steps: How many steps each has at most.
+        storage: The folder in which Hypothesis keeps what it finds out about itself; None for its usual one, which is
+            in the current directory.
 
     Raises:
         Differs: The host does not do what it should.
@@ -309,8 +314,13 @@ def run_host_machine(machine: type[HostMachine], seed: int, *, conversations: in
         suppress_health_check=list(HealthCheck),
         verbosity=Verbosity.quiet,
     )
+    if storage is not None:
+        set_hypothesis_home_dir(storage)
     try:
         run_state_machine_as_test(with_seed(seed)(machine), settings=how)
     except (HypothesisException, BaseExceptionGroup) as error:
         # So Hypothesis complains of a host that differs now and then.
         raise Differs("the same answers to the same conversation", f"others: {error}") from error
+    finally:
+        if storage is not None:
+            set_hypothesis_home_dir(None)  # the usual one

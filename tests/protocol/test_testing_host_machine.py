@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,6 +55,15 @@ def run(host: type[ToyHost], tamper: Tamper = lambda message: [message]) -> list
 
 def test_nothing_is_found_in_a_host_that_is_right() -> None:
     assert run(ToyHost) == []
+
+
+def test_nothing_is_kept_in_the_current_directory_where_another_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    run_host_machine(Toy, 1, conversations=3, steps=5, storage=str(tmp_path / "there"))
+    assert list((tmp_path / "here").iterdir()) == []
 
 
 def altered(kind: str, **fields: Any) -> Tamper:
