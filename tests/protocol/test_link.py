@@ -82,3 +82,18 @@ def test_the_machine_finds_an_end_that_is_wrong(
         run_state_machine_as_test(
             Machine, settings=settings(USUAL, database=None, phases=[Phase.generate], report_multiple_bugs=False)
         )
+
+
+@pytest.mark.parametrize("machine", [Client, Host])
+def test_some_talks_that_are_the_same_each_time_keep_the_rules(machine: type[ConnectionMachine]) -> None:
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=8,
+            stateful_step_count=60,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=[Phase.generate],
+        ),
+    )

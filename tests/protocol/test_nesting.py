@@ -55,3 +55,12 @@ def test_it_is_the_same_from_any_depth_of_the_callers_own_stack() -> None:
     frames = list(range(0, 200, 20))
     random.Random(4).shuffle(frames)
     assert not any(map(below, frames))
+
+
+@pytest.mark.parametrize(
+    ("value", "levels"), [(["]", {'"[': ["\\"]}], 3), ([[1], [2]], 2), ({"a": [], "b": {}, "c": "["}, 2), ([1], 5)]
+)
+def test_brackets_within_strings_are_none(value: object, levels: int) -> None:
+    text = json.dumps(value).encode()
+    assert not is_nested_deeper(text, levels)
+    assert is_nested_deeper(text, depth_of(value) - 1)
