@@ -130,6 +130,11 @@ class DelegateCalls:
             if call.over:
                 return
             try:
+                if self._outlet.full:
+                    # Before it has an answer: thousands of answers that wait take the memory of this process.
+                    await self._outlet.room()
+                    if call.over:
+                        return
                 result = await self._call(call)
                 if self._outlet.full:
                     await self._outlet.room()
