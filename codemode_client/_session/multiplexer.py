@@ -108,8 +108,13 @@ class Multiplexer:
         """Whether so much is queued for the host that no more work should be started."""
         return self._writer.full
 
+    @property
+    def crowded(self) -> bool:
+        """Whether `room` waits for those that are not `ahead`: it is `full`, or others wait."""
+        return self._writer.crowded
+
     async def room(self, *, ahead: bool = False) -> None:
-        """Wait while it is `full`. `ahead` goes before all that wait already."""
+        """Wait while it is `full`, and for those that wait already, unless `ahead` of them."""
         await self._writer.room(ahead=ahead)
 
     def bind(self, session: HostSession) -> None:
@@ -297,16 +302,19 @@ class PipeWriter:
         """Whether `QUEUE_LIMIT_BYTES` are queued."""
         return self._queued >= QUEUE_LIMIT_BYTES
 
+    @property
+    def crowded(self) -> bool:
+        """Whether it is `full`, or others wait for room."""
+        return self.full or bool(self._waiting)
+
     @protect_from_interrupt
     async def room(self, *, ahead: bool = False) -> None:
-        """Wait until it is not `full`, or closed. `ahead` goes before all that wait already.
+        """Wait until it is not `full`, or closed; and for those that wait already, unless `ahead` of them.
 
         One after the other: thousands may wait, and each may fill the queue again.
         """
-        if not self.full or self._closed:
-            return
         try:
-            while self.full and not self._closed:
+            while not self._closed and (self.full if ahead else self.crowded):
                 turn = Slot[None](self._loop)
                 if ahead:
                     self._waiting.appendleft(turn)
