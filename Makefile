@@ -85,9 +85,9 @@ interop: setup ## compare with the reference host, fetched by npm into .referenc
 soak: setup ## minutes of load
 	$(RUN)/python -m pytest -m soak -o faulthandler_timeout=1800 $(or $(ARGS),tests)
 
-fuzz: setup ## property tests with many more examples
+fuzz: setup ## 10,000 composed scripts on a host, and property tests with many more examples
 	HYPOTHESIS_PROFILE=fuzz $(RUN)/python -m pytest -m "(fuzz or hypothesis) and not interop and not soak" \
-		-o faulthandler_timeout=1800 $(or $(ARGS),tests)
+		-o faulthandler_timeout=86400 $(or $(ARGS),tests)
 
 UV_COMPILE = build/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"

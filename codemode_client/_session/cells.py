@@ -83,7 +83,7 @@ class Outlet(Protocol):
     def full(self) -> bool:
         """Whether so much is queued for the host that no more work should be started."""
 
-    async def room(self) -> None:
+    async def room(self, *, ahead: bool = False) -> None:
         """Wait while it is `full`."""
 
 

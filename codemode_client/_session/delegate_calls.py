@@ -53,7 +53,10 @@ class AnswerOutlet(Protocol):
     @property
     def full(self) -> bool: ...
 
-    async def room(self) -> None: ...
+    @property
+    def crowded(self) -> bool: ...
+
+    async def room(self, *, ahead: bool = False) -> None: ...
 
     def answer(self, message: DelegateResponse) -> None:
         """Answer a delegate call, unless the host has cancelled it.
@@ -128,12 +131,15 @@ class DelegateCalls:
     async def _run(self, call: DelegateCall) -> None:
         call.started = True
         try:
-            if call.over:
-                return
             try:
+                if not call.over and self._outlet.crowded:
+                    # Before it has an answer: thousands of answers that wait take the memory of this process.
+                    await self._outlet.room()
+                if call.over:
+                    return
                 result = await self._call(call)
                 if self._outlet.full:
-                    await self._outlet.room()
+                    await self._outlet.room(ahead=True)
                 self._answer(call, result)
             except Exception as error:  # noqa: BLE001 - a delegate's exception fails that call alone
                 self._answer(call, Failure(tool_failure_text(error)))

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from codemode_client._loops.interface import Closable, Loop
+from codemode_client._loops.interface import Closable, Loop, protect_from_interrupt
 from codemode_client._loops.slots import Slot
 from codemode_client._session.cells import Execution, Operation
 from codemode_client._session.delegate_calls import DelegateCalls
@@ -127,9 +127,14 @@ class Multiplexer:
         """Whether so much is queued for the host that no more work should be started."""
         return self._writer.full
 
-    async def room(self) -> None:
-        """Wait while it is `full`."""
-        await self._writer.room()
+    @property
+    def crowded(self) -> bool:
+        """Whether `room` waits for those that are not `ahead`: it is `full`, or others wait."""
+        return self._writer.crowded
+
+    async def room(self, *, ahead: bool = False) -> None:
+        """Wait while it is `full`, and for those that wait already, unless `ahead` of them."""
+        await self._writer.room(ahead=ahead)
 
     def bind(self, session: HostSession) -> None:
         """Register a session and open it."""
@@ -344,8 +349,8 @@ class PipeWriter:
         self._queued = 0
         self._watch: Closable | None = None
         """Set while bytes are queued."""
-        self._room: Slot[None] | None = None
-        """Set while a caller waits for room."""
+        self._waiting: deque[Slot[None]] = deque()
+        """Those that wait for room, some perhaps cancelled meanwhile."""
         self._closing = False
         self._closed = False
 
@@ -354,12 +359,28 @@ class PipeWriter:
         """Whether `QUEUE_LIMIT_BYTES` are queued."""
         return self._queued >= QUEUE_LIMIT_BYTES
 
-    async def room(self) -> None:
-        """Wait until it is not `full`, or closed."""
-        while self.full and not self._closed:
-            if self._room is None:
-                self._room = Slot(self._loop)
-            await self._room.get()
+    @property
+    def crowded(self) -> bool:
+        """Whether it is `full`, or others wait for room."""
+        return self.full or bool(self._waiting)
+
+    @protect_from_interrupt
+    async def room(self, *, ahead: bool = False) -> None:
+        """Wait until it is not `full`, or closed; and for those that wait already, unless `ahead` of them.
+
+        One after the other: thousands may wait, and each may fill the queue again.
+        """
+        try:
+            while not self._closed and (self.full if ahead else self.crowded):
+                turn = Slot[None](self._loop)
+                if ahead:
+                    self._waiting.appendleft(turn)
+                else:
+                    self._waiting.append(turn)
+                await turn.get()
+                ahead = True  # it keeps its place
+        finally:
+            self._tell_room()
 
     def write(self, data: bytes | bytearray) -> None:
         """Write what the pipe takes now and queue the rest. Does nothing once closed or broken."""
@@ -416,8 +437,7 @@ class PipeWriter:
                 self._queue.appendleft(first[written:])
                 break
             written -= len(first)
-        if not self.full:
-            self._tell_room()
+        self._tell_room()
         if not self._queue:
             if self._watch is not None:
                 self._watch.close()
@@ -426,9 +446,13 @@ class PipeWriter:
                 self.close_now()
 
     def _tell_room(self) -> None:
-        room, self._room = self._room, None
-        if room is not None:
-            room.resolve(None)
+        waiting = self._waiting
+        while waiting and (self._closed or not self.full):
+            turn = waiting.popleft()
+            if turn.has_waiters:
+                turn.resolve(None)
+                if not self._closed:
+                    return  # it tells the next
 
     def _break(self) -> None:
         told = self._closing

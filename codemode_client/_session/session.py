@@ -223,7 +223,7 @@ class Session:
             if current is not None and current.state is HostSessionState.OPEN:
                 if not current.outlet.full:
                     return current
-                await current.outlet.room()
+                await current.outlet.room(ahead=True)
             elif current is None or current.lost:
                 try:
                     driver = await self._hosts.connect()

@@ -379,8 +379,10 @@ class SessionOutlet:
 
     def cancel(self, call: Call) -> None:
         """Tell the client that the answer to a call is no longer wanted."""
-        if self._client.calls.pop(call.handle, None) is not None:
-            self._client.say(DelegateCancel(call.handle))
+        client = self._client
+        # The answer may have come with the very request that ends the cell, and wait behind it.
+        if client.calls.pop(call.handle, None) is not None and client.connection.call_is_pending(call.handle):
+            client.say(DelegateCancel(call.handle))
 
     def cell_closed(self, cell_id: str) -> None:
         """Tell the client that a cell is closed."""

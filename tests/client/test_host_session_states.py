@@ -62,7 +62,7 @@ class Host:
     def cell_is_live(self, session_id: str, host_id: str) -> bool:
         raise AssertionError
 
-    async def room(self) -> None:
+    async def room(self, *, ahead: bool = False) -> None:
         raise AssertionError
 
     def error(self) -> CodeModeError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 import anyio
 import pytest
@@ -81,6 +82,35 @@ async def test_room_waits_while_too_much_is_queued(monkeypatch: pytest.MonkeyPat
             pipe.writer.close()
             await _read_all(pipe.reading)
         assert order == ["reading", "room"]
+        os.close(pipe.reading)
+
+
+async def test_room_is_given_in_turn_and_first_to_those_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multiplexer, "QUEUE_LIMIT_BYTES", 1000)
+    async with entered_loop() as loop:
+        pipe = Pipe(loop)
+        order: list[str] = []
+
+        async def ask_for_room(name: str, scope: anyio.CancelScope, *, ahead: bool = False) -> None:
+            with scope:
+                await pipe.writer.room(ahead=ahead)
+                order.append(name)
+                pipe.writer.write(b"x" * 5_000_000)  # which fills it again
+
+                if len(order) == 4:
+                    pipe.writer.close()
+
+        cancelled = anyio.CancelScope()
+        async with anyio.create_task_group() as group:
+            pipe.writer.write(b"x" * 5_000_000)
+            for name in ("first", "cancelled", "second", "ahead", "last"):
+                scope = cancelled if name == "cancelled" else anyio.CancelScope()
+                group.start_soon(partial(ask_for_room, name, scope, ahead=name == "ahead"))
+                await anyio.wait_all_tasks_blocked()
+            cancelled.cancel()
+            await _read_all(pipe.reading)
+        assert order == ["ahead", "first", "second", "last"]
+        assert not pipe.writer.crowded
         os.close(pipe.reading)
 
 

@@ -221,7 +221,7 @@ def test_no_crash_is_the_memory_limit_whatever_the_process_had_filled() -> None:
 
 def test_the_memory_limit_is_what_the_runtime_s_status_or_the_host_says() -> None:
     limits = Limits()
-    text = "cell exceeded its memory limit of 256 MiB"
+    text = "cell exceeded its memory limit of 512 MiB"
     assert limit_met(RuntimeExit(71), limits) == text
     assert limit_met(exit_of(signal.SIGKILL, over_memory=True), limits) == text
     assert limit_met(RuntimeExit(71), Limits(memory_bytes=None)) == "cell ran out of memory"
