@@ -87,7 +87,7 @@ async def test_room_waits_while_too_much_is_queued(monkeypatch: pytest.MonkeyPat
 
 async def test_room_is_given_in_turn_and_first_to_those_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(multiplexer, "QUEUE_LIMIT_BYTES", 1000)
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         pipe = Pipe(loop)
         order: list[str] = []
 
