@@ -21,13 +21,13 @@ from msgspec import Raw
 from codemode_client import CodeModeProvider, Session
 from codemode_protocol.errors import CodeModeError, HostError, StaleCellError
 from codemode_protocol.values import ExecuteRequest, InputText, Result, ToolInvocation, WaitRequest, Yielded
-from tests.client.recorder import definition
+from tests.client.recorder import define_tool
 from tests.e2e.fuzzing.scripts import Composer, Piece, smallest
 from tests.processes import list_children
 from tests.seed import SEED, VARIABLE
 
 HOST = (sys.executable, "-m", "codemode_host")
-TOOLS = [definition(name) for name in ("echo", "fails", "hang", "big", "deep", "odd", "slow")]
+TOOLS = [define_tool(name) for name in ("echo", "fails", "hang", "big", "deep", "odd", "slow")]
 AT_ONCE = 6
 SCRIPT_SECONDS = 1.0
 """A script that still runs is terminated then: many of them never end."""
