@@ -13,6 +13,7 @@ import select
 import signal
 import socket
 import stat
+import struct
 import time
 from collections.abc import Iterator
 from typing import Literal
@@ -92,7 +93,10 @@ def find_hosts(directory: str | None = None) -> tuple[list[HostSocket], list[str
     places = [directory] if directory is not None else socket_directories(os.environ, os.geteuid())
     for place in places:
         try:
-            with _private_folder(place) as folder:
+            with _private_folder(place) as (folder, owner):
+                if directory is None and owner != os.geteuid():
+                    complaints.append(f"{place} is left out: it belongs to user {owner}")
+                    continue
                 names = os.listdir(folder)
         except FileNotFoundError:
             continue  # no host has ever been there
@@ -152,6 +156,9 @@ def end_host(host: HostSocket) -> Literal["terminated", "killed"]:
     try:
         if not _is_running(host):  # checked after the descriptor was opened, so that the pid cannot be reused since
             raise _gone(host)
+        with _private_folder(host.directory) as (_, owner):
+            if os.stat(f"/proc/{host.pid}").st_uid != owner:
+                raise _foreign(host)
         for number, seconds in ((signal.SIGTERM, TERMINATE_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(descriptor, number)
@@ -160,6 +167,8 @@ def end_host(host: HostSocket) -> Literal["terminated", "killed"]:
                 return "terminated" if number == signal.SIGTERM else "killed"
     except PermissionError:
         raise HostSilentError(host.pid, f"host {host.pid} belongs to another user") from None
+    except FileNotFoundError:
+        raise _gone(host) from None
     finally:
         os.close(descriptor)
     raise HostSilentError(host.pid, f"host {host.pid} was killed and does not go: its kernel is busy with it")
@@ -173,9 +182,10 @@ def _ask(host: HostSocket, request: ControlRequest) -> ControlAnswer:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(ANSWER_SECONDS)
         try:
-            with _private_folder(host.directory) as folder:
+            with _private_folder(host.directory) as (folder, owner):
                 # Through the descriptor: the path always fits, and the folder is the one that was checked.
                 _connect(connection, f"/proc/self/fd/{folder}/{host.name}", host, deadline)
+            _check_peer(connection, host, owner)
             connection.sendall(encode(request) + b"\n")
             line = _read_line(connection, deadline)
         except FileNotFoundError:
@@ -216,6 +226,17 @@ def _connect(connection: socket.socket, path: str, host: HostSocket, deadline: f
             return
 
 
+def _check_peer(connection: socket.socket, host: HostSocket, owner: int) -> None:
+    """Refuse a socket that a process listens on which is not the host that its name names."""
+    pid, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    if (pid, uid) != (host.pid, owner):
+        raise _foreign(host)
+
+
+def _foreign(host: HostSocket) -> HostSilentError:
+    return HostSilentError(host.pid, f"the socket named for host {host.pid} is not that process's: it is not believed")
+
+
 def _read_line(connection: socket.socket, deadline: float) -> bytes:
     """Return an answer; empty if the host closes the connection or sends more than `ANSWER_BYTES`."""
     line = bytearray()
@@ -241,8 +262,15 @@ def _misunderstood(host: HostSocket, answer: ControlAnswer) -> HostSilentError:
 
 
 @contextlib.contextmanager
-def _private_folder(directory: str) -> Iterator[int]:
-    """Open a folder that only its owner can enter: this user, or any user if this is root. Raises OSError."""
+def _private_folder(directory: str) -> Iterator[tuple[int, int]]:
+    """Open a folder that only its owner can enter: this user, or any user if this is root.
+
+    Returns:
+        Its descriptor and its owner.
+
+    Raises:
+        OSError: It is another user's, or open to others.
+    """
     folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         status = os.fstat(folder)
@@ -250,7 +278,7 @@ def _private_folder(directory: str) -> Iterator[int]:
             raise PermissionError(errno.EACCES, f"it belongs to user {status.st_uid}")
         if stat.S_IMODE(status.st_mode) & 0o077:
             raise PermissionError(errno.EACCES, "it is open to others, and hosts do not use it like that")
-        yield folder
+        yield folder, status.st_uid
     finally:
         os.close(folder)
 
@@ -273,5 +301,5 @@ def _ended_within(descriptor: int, seconds: float) -> bool:
 
 def _remove(host: HostSocket) -> None:
     """Remove the socket of a host that is gone. Its name is never used again."""
-    with contextlib.suppress(OSError), _private_folder(host.directory) as folder:
+    with contextlib.suppress(OSError), _private_folder(host.directory) as (folder, _):
         os.unlink(host.name, dir_fd=folder)

@@ -16,6 +16,7 @@ import pytest
 from codemode_client.hosts import (
     HostGoneError,
     HostSilentError,
+    end_cells,
     end_host,
     find_hosts,
     report,
@@ -182,3 +183,39 @@ def test_a_host_that_its_client_has_not_reaped_has_ended(tmp_path: Path) -> None
             with pytest.raises(HostGoneError):
                 ask(unreaped)
         assert os.listdir(tmp_path) == []
+
+
+# Sockets that are not what they say
+
+
+def test_a_socket_that_another_process_listens_on_is_not_believed(folder: str) -> None:
+    with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as victim:
+        start = start_time(Path(f"/proc/{victim.pid}/stat").read_bytes())
+        with socket.socket(socket.AF_UNIX) as listener:
+            os.mkdir(folder, 0o700)
+            listener.bind(f"{folder}/{socket_name(victim.pid, start)}")
+            listener.listen()
+            [host], complaints = find_hosts(folder)
+            assert (host.pid, complaints) == (victim.pid, [])
+            with pytest.raises(HostSilentError, match="not believed"):
+                report(host)
+            with pytest.raises(HostSilentError, match="not believed"):
+                end_cells(host, "session", "1")
+        assert victim.poll() is None
+        victim.communicate()
+
+
+def test_a_process_of_another_user_is_not_ended_for_a_folder_s_owner(folder: str) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a folder away")
+    with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as victim:
+        os.mkdir(folder, 0o700)
+        name = socket_name(victim.pid, start_time(Path(f"/proc/{victim.pid}/stat").read_bytes()))
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(f"{folder}/{name}")
+            os.chown(folder, 65534, 65534)
+            [host], _ = find_hosts(folder)
+            with pytest.raises(HostSilentError, match="not believed"):
+                end_host(host)
+        assert victim.poll() is None
+        victim.communicate()
