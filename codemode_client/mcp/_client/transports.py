@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Self
@@ -15,9 +16,12 @@ from mcp.shared.message import SessionMessage
 
 from codemode_client.mcp._config import HttpServer
 from codemode_client.mcp._wire import MAX_MESSAGE_BYTES
+from codemode_protocol.printable import printable_line
 
 CONNECT_SECONDS = 30.0
 """How long HTTP may take to connect and to send. Answers are not limited here, because tools may take long."""
+
+_BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 
 Opened = AbstractAsyncContextManager[tuple[Any, Any]]
 
@@ -25,7 +29,46 @@ Opened = AbstractAsyncContextManager[tuple[Any, Any]]
 def _http_client(
     headers: dict[str, str] | None = None, timeout: httpx2.Timeout | None = None, auth: httpx2.Auth | None = None
 ) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(headers=headers, timeout=httpx2.Timeout(CONNECT_SECONDS, read=None), auth=auth)
+    # Uncompressed, so that what is counted is what is kept: a compressed megabyte may be gigabytes.
+    return httpx2.AsyncClient(
+        headers={"accept-encoding": "identity", **(headers or {})},
+        timeout=httpx2.Timeout(CONNECT_SECONDS, read=None),
+        auth=auth,
+        event_hooks={"response": [_bound]},
+    )
+
+
+async def _bound(response: httpx2.Response) -> None:
+    """Have the reading of a response fail once a message in it is too large."""
+    encoding = response.headers.get("content-encoding", "identity")
+    if encoding.strip().lower() not in ("", "identity"):
+        raise httpx2.DecodingError(f"the server sent a body encoded as {printable_line(encoding)}, unasked")
+    assert isinstance(response.stream, httpx2.AsyncByteStream)
+    is_event_stream = response.headers.get("content-type", "").strip().lower().startswith("text/event-stream")
+    response.stream = _Bounded(response.stream, is_event_stream)
+
+
+class _Bounded(httpx2.AsyncByteStream):
+    """A body whose messages are bounded: all of it is one, or in a stream of events what is between two blank lines."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream, is_event_stream: bool) -> None:
+        self._stream = stream
+        self._is_event_stream = is_event_stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size, before = 0, b""
+        async for piece in self._stream:
+            size += len(piece)
+            if self._is_event_stream:
+                for end in _BLANK_LINE.finditer(before + piece):
+                    size = len(before) + len(piece) - end.end()
+            if size > MAX_MESSAGE_BYTES:
+                raise httpx2.ReadError(f"the server sent a message of more than {MAX_MESSAGE_BYTES} bytes")
+            before = piece[-3:]
+            yield piece
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
 @asynccontextmanager
