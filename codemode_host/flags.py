@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from codemode_host.options import Options
+from codemode_host.options import MAX_PANICS, PANIC_SECONDS, Options
 from codemode_host.version import VERSION
 from codemode_protocol.limits import FLAGS, Limits
 
@@ -51,6 +51,13 @@ def _parser() -> argparse.ArgumentParser:
         default=usual.control,
         help="where `codemode ps` and `codemode kill` reach this host: a socket in a folder that is yours alone "
         "(default: %(default)s), in DIR, or nowhere",
+    )
+    parser.add_argument(
+        "--on-panic",
+        choices=("stop", "cell"),
+        default=usual.on_panic,
+        help="what an engine panic ends: the host (default), or the cell that it happened to, and the host only if "
+        f"there are {MAX_PANICS} within {PANIC_SECONDS:.0f} s",
     )
     parser.add_argument("--check", action="store_true", help="try what cells rely on, print how it stands, and end")
     parser.add_argument("--version", action="version", version=f"codemode-host {VERSION}")

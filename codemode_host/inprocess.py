@@ -1,7 +1,7 @@
 """Sessions in the caller's own process: the same cells on the same confined runtimes, without a host process.
 
-The policy for failures differs from the host's: a failure fails only the cell concerned. If the zygote dies, running
-cells fail, and a new zygote is started when a session or cell next needs one.
+The policy for failures differs from the host's in that only cells are lost: after an engine panic, or the zygote's
+death, a new zygote is started when a session or cell next needs one.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from codemode_host.cells.answers import CellRequestError
 from codemode_host.cells.calls import Call, NestingError, checked_json
 from codemode_host.cells.owner import SessionOwner
 from codemode_host.cells.session import Cell, CellSession
+from codemode_host.options import OnPanic, Options, zygote_options
 from codemode_host.runtimes.host_side.output import decoded
+from codemode_host.runtimes.host_side.pools import Pools
 from codemode_host.runtimes.host_side.runtimes import RuntimePool
-from codemode_host.runtimes.host_side.spawn import ZygoteOptions, spawn_zygote
-from codemode_host.supervision import HostFailure, watch_kernel
+from codemode_host.supervision import HostFailure, Panics, watch_kernel
 from codemode_protocol.errors import (
     HostStartError,
     ProviderClosedError,
@@ -56,16 +57,19 @@ class InProcessSessionProvider(SessionOwner):
     Args:
         limits: The limits of cells.
         confined: Whether cells run with a system call filter.
+        on_panic: What an engine panic ends: `stop`, all cells that run; `cell`, the cell that it happened to, and all
+            cells if it is one of several panics within a minute. The cells to come have a new zygote either way.
     """
 
-    def __init__(self, limits: Limits | None = None, *, confined: bool = True) -> None:
+    def __init__(self, limits: Limits | None = None, *, confined: bool = True, on_panic: OnPanic = "stop") -> None:
         super().__init__(limits or Limits())
+        self._on_panic = on_panic
+        self._panics = Panics()
         self.closed = False
         """Closing has begun."""
         self.flags = 0
-        self._options = ZygoteOptions(
-            confined=confined, memory_limit=self.limits.memory_bytes, cpu_seconds=self.limits.cpu_seconds
-        )
+        options = Options(limits=self.limits, confinement="on" if confined else "off")
+        self._pools = Pools(zygote_options(options), self.limits, self._pool_failed)
         self._refusal: str | None = None
         self._current: RuntimePool | None = None
         self._numbers = itertools.count(1)
@@ -131,9 +135,7 @@ class InProcessSessionProvider(SessionOwner):
         self.closed = True
         for session in list(self._sessions.values()):
             await session.shutdown()
-        pool = self._current
-        if pool is not None:
-            await pool.aclose()
+        await self._pools.aclose()
         self.nursery.cancel_scope.cancel()
 
     def forget(self, session_id: str) -> None:
@@ -146,27 +148,12 @@ class InProcessSessionProvider(SessionOwner):
             raise ProviderClosedError
         if self._refusal is not None:
             raise HostStartError(self._refusal)
-        if self._current is not None and not self._current.closing:
+        if self._current is not None and self._current.is_open:
             return
         try:
-            zygote = spawn_zygote(self._options)
+            self._current = self.pool = self._pools.start(self.nursery)
         except (OSError, ModuleNotFoundError) as error:
             raise HostStartError(f"no runtime can be started: {error}") from error
-        self._current = self.pool = RuntimePool(
-            zygote,
-            self.nursery,
-            spares=self.limits.spare_runtimes,
-            on_failure=self._pool_failed,
-            memory_limit=self.limits.memory_bytes,
-        )
-        self.nursery.start_soon(self._serve, self.pool)
-        self.pool.replenish()
-
-    async def _serve(self, pool: RuntimePool) -> None:
-        try:
-            await pool.serve()
-        finally:
-            pool.close()
 
     def _pool_failed(self, cause: str, refused: bool) -> None:
         evidence = "\n".join(self.pool.stderr.tail())
@@ -175,8 +162,12 @@ class InProcessSessionProvider(SessionOwner):
             self._refusal = evidence or cause
 
     def failed(self, failure: HostFailure) -> None:
-        """Log a failure; only the cell concerned fails."""
+        """Log a failure, and end what is to end."""
         logger.error("%s", failure.report())
+        if self._panics.are_too_many(trio.current_time()) or self._on_panic == "stop":
+            self._pools.kill()
+        else:
+            self.pool.retire()
 
 
 class _Answer:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from codemode_host.runtimes.host_side.spawn import ZygoteOptions
 from codemode_protocol.limits import Limits
 
 if TYPE_CHECKING:
     from codemode_protocol.framing import Framing
+
+
+MAX_PANICS, PANIC_SECONDS = 5, 60.0
+"""Where a panic ends only the cell that it happened to, so many within so many seconds end the host all the same."""
+
+OnPanic = Literal["stop", "cell"]
 
 
 class Options(NamedTuple):
@@ -20,3 +27,12 @@ class Options(NamedTuple):
     control: str = "on"
     check: bool = False
     record: str | None = None
+    on_panic: OnPanic = "stop"
+
+
+def zygote_options(options: Options) -> ZygoteOptions:
+    """Return what the options say to a zygote."""
+    limits = options.limits
+    return ZygoteOptions(
+        confined=options.confinement == "on", memory_limit=limits.memory_bytes, cpu_seconds=limits.cpu_seconds
+    )

@@ -10,9 +10,8 @@ import stat
 import sys
 from collections.abc import Iterator, Sequence
 
-from codemode_host.options import Options
+from codemode_host.options import Options, zygote_options
 from codemode_host.runtimes.host_side.spawn import (
-    ZygoteOptions,
     ZygoteProcess,
     adopt_orphans,
     reap_orphans,
@@ -30,16 +29,12 @@ def run(argv: Sequence[str], zygote: ZygoteProcess | None = None) -> int:
         from codemode_host.flags import parse
 
         options = parse(argv)
-    limits = options.limits
-    zygote_options = ZygoteOptions(
-        confined=options.confinement == "on", memory_limit=limits.memory_bytes, cpu_seconds=limits.cpu_seconds
-    )
     if options.check:
         from codemode_host.check import check
 
-        return check(confined=zygote_options.confined)
+        return check(confined=options.confinement == "on")
     try:
-        zygote = zygote or spawn_zygote(zygote_options)
+        zygote = zygote or spawn_zygote(zygote_options(options))
     except (OSError, ModuleNotFoundError) as error:
         from codemode_host.serving.stderr import report
 
@@ -118,7 +113,7 @@ def serve(options: Options, zygote: ZygoteProcess, read_fd: int, write_fd: int) 
     watch_kernel()
     keep_freed_memory()
     channel = Channel(read_fd, write_fd, options.limits, recorder)
-    host = Host(HostConnection(framing=options.framing), zygote, options.limits, channel, control=options.control)
+    host = Host(HostConnection(framing=options.framing), zygote, channel, options)
     status, failure = HostExitStatus.OK, None
     try:
         trio.run(host.serve)

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import signal
+from collections import deque
 
+import msgspec
 from msgspec import Struct
 
+from codemode_host.options import MAX_PANICS, PANIC_SECONDS
 from codemode_host.runtimes.host_side.runtimes import RuntimeExit
 from codemode_host.runtimes.link import EXIT_OUT_OF_MEMORY
 from codemode_protocol.errors import describe_exit_status
@@ -58,6 +61,24 @@ class HostStopped(Exception):
     def __init__(self, failure: HostFailure) -> None:
         super().__init__(failure.cause)
         self.failure = failure
+
+
+class Panics:
+    """The engine panics of late."""
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque(maxlen=MAX_PANICS)
+
+    def are_too_many(self, now: float) -> bool:
+        """Count one more; return whether it is the last of `MAX_PANICS` within `PANIC_SECONDS`."""
+        self._times.append(now)
+        return len(self._times) == MAX_PANICS and now - self._times[0] <= PANIC_SECONDS
+
+    @staticmethod
+    def count_in(failure: HostFailure) -> HostFailure:
+        """Return a failure that says that it was one too many."""
+        cause = f"{failure.cause} (the last of {MAX_PANICS} panics within {PANIC_SECONDS:.0f} s)"
+        return msgspec.structs.replace(failure, cause=cause)
 
 
 def describe_ending(ending: RuntimeExit) -> str:

@@ -16,6 +16,7 @@ import trio
 import codemode_client
 import codemode_host
 from codemode_client import CodeModeProvider, Toolbox
+from codemode_host.options import Options
 from codemode_host.runtimes.host_side.spawn import ZygoteOptions, spawn_zygote
 from codemode_host.serving.client import Channel
 from codemode_host.serving.host import Host
@@ -94,8 +95,7 @@ async def test_one_execute_visits_the_files_of_the_host_that_the_walk_names() ->
     from_host, host_writes = os.pipe()
     for fd in (host_reads, to_host, from_host, host_writes):
         os.set_blocking(fd, False)
-    limits = Limits()
-    host = Host(HostConnection(), zygote, limits, Channel(host_reads, host_writes, limits))
+    host = Host(HostConnection(), zygote, Channel(host_reads, host_writes, Limits()), Options(control="off"))
     client = ClientConnection()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(host.serve)

@@ -44,6 +44,9 @@ MAX_YIELD_TIME_MS = 10**12
 OUT_OF_MEMORY = "out of memory"
 """What the engine throws, as it is: no error object, which would take memory."""
 
+ENGINE_PANIC = "engine panic: the cell's runtime is lost"
+"""The error text of a cell whose runtime broke, where that is the end of this cell alone."""
+
 SCRIPT_OVER = (CellState.DELIVERING, CellState.COMPLETED, CellState.CLOSED)
 
 
@@ -427,6 +430,8 @@ class Cell:
                 self._complete(CellEvent.PROCESS_ENDED, None)
             case CellState.FAILING:
                 self._deliver(CellEvent.PROCESS_ENDED, Done(self._limit_text, {}))
+            case CellState.RUNNING if ending.zygote_lost:  # which has been reported
+                self._deliver(CellEvent.PANIC, Done(ENGINE_PANIC, {}))
             case CellState.RUNNING:
                 text = limit_met(ending, self._limits)
                 if text is not None:
@@ -446,7 +451,7 @@ class Cell:
         if self.state is CellState.TERMINATING:
             self._answer_terminated(CellEvent.PANIC)
         else:
-            self._deliver(CellEvent.PANIC, Done("engine panic: the cell's runtime is lost", {}))
+            self._deliver(CellEvent.PANIC, Done(ENGINE_PANIC, {}))
 
     def _deliver(self, event: CellEvent, done: Done) -> None:
         """Keep the result until all notifications are delivered."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -11,16 +12,18 @@ import trio
 
 from codemode_host.cells.owner import SessionOwner
 from codemode_host.cells.session import CellSession
-from codemode_host.runtimes.host_side.runtimes import RuntimePool
+from codemode_host.options import Options, zygote_options
+from codemode_host.runtimes.host_side.pools import Pools
 from codemode_host.runtimes.host_side.spawn import ZygoteProcess
 from codemode_host.serving.client import Channel, Client
-from codemode_host.supervision import HostFailure, HostStopped
+from codemode_host.supervision import HostFailure, HostStopped, Panics
 from codemode_protocol.connection import HostConnection
 from codemode_protocol.exit_status import HostExitStatus
-from codemode_protocol.limits import Limits
 
 if TYPE_CHECKING:
     from codemode_host.control.socket import ControlSocket
+
+logger = logging.getLogger("codemode_host")
 
 ON, OFF = "on", "off"
 """The control socket is where the environment says, or nowhere."""
@@ -32,17 +35,19 @@ class Host(SessionOwner):
     Its policy for failures: it stops. `failure` is the first of them.
     """
 
-    def __init__(
-        self, connection: HostConnection, zygote: ZygoteProcess, limits: Limits, channel: Channel, *, control: str = OFF
-    ) -> None:
-        """`control` is where the control socket is to be: ON, OFF or a folder."""
-        super().__init__(limits)
+    def __init__(self, connection: HostConnection, zygote: ZygoteProcess, channel: Channel, options: Options) -> None:
+        """Serve the client of `channel` with runtimes forked from `zygote`."""
+        super().__init__(options.limits)
         self.client = Client(connection, channel, self)
         self.failure: HostFailure | None = None
+        self.started_ns = time.perf_counter_ns()
         self._zygote = zygote
         self._channel = channel
-        self.started_ns = time.perf_counter_ns()
-        self._control = control
+        self._on_panic = options.on_panic
+        self._panics = Panics()
+        self._pools = Pools(zygote_options(options), options.limits, self._zygote_failed)
+        self._engines: trio.Nursery
+        self._control = options.control
         self._control_socket: ControlSocket | None = None
 
     @property
@@ -57,15 +62,8 @@ class Host(SessionOwner):
     async def serve(self) -> None:
         """Serve until the end of input. Raises HostStopped or RemoteProtocolError, each in a group."""
         async with trio.open_nursery() as engines:
-            self.pool = RuntimePool(
-                self._zygote,
-                engines,
-                spares=self.limits.spare_runtimes,
-                on_failure=self._zygote_failed,
-                memory_limit=self.limits.memory_bytes,
-            )
-            engines.start_soon(self.pool.serve)
-            self.pool.replenish()
+            self._engines = engines
+            self._start_pool(self._zygote)
             try:
                 # The cells' tasks end before their runtimes do: a runtime that is killed at the end is no panic.
                 async with trio.open_nursery() as self.nursery:
@@ -77,9 +75,16 @@ class Host(SessionOwner):
             finally:
                 with contextlib.suppress(HostStopped):
                     self._channel.write_now()  # what was said before the end, as far as the client takes it
-                await self.pool.aclose()
+                await self._pools.aclose()
                 engines.cancel_scope.cancel()
-        self.pool.close()
+
+    def _start_pool(self, zygote: ZygoteProcess | None = None) -> None:
+        try:
+            self.pool = self._pools.start(self._engines, zygote)
+        except (OSError, ModuleNotFoundError) as error:
+            cause = f"no zygote could be started after an engine panic: {error}"
+            self.failure = HostFailure(HostExitStatus.ENGINE_PANIC, "engine panic", cause)
+            raise HostStopped(self.failure) from error
 
     async def _listen(self) -> None:
         """Have a control socket, from the time on at which there may be cells.
@@ -100,7 +105,13 @@ class Host(SessionOwner):
     # ------------------------------------------------------------------------------------------------------ failures
 
     def failed(self, failure: HostFailure) -> None:
-        """Stop. The first failure is the one that is reported."""
+        """Stop; the first failure is the one that is reported. With `--on-panic cell`, only after several panics."""
+        if failure.status is HostExitStatus.ENGINE_PANIC and self._on_panic == "cell":
+            if not self._panics.are_too_many(trio.current_time()):
+                logger.error("%s\n  the host goes on, and new cells get a fresh zygote", failure.report())
+                self._start_pool()
+                return
+            failure = self._panics.count_in(failure)
         self.failure = self.failure or failure
         raise HostStopped(self.failure)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from typing import get_args
 
 import pytest
 import trio
 from msgspec import Raw
 
 from codemode_host.inprocess import InProcessSession, InProcessSessionProvider
+from codemode_host.options import MAX_PANICS, OnPanic
 from codemode_protocol.errors import ProviderClosedError, RequestFailedError, SessionClosedError
 from codemode_protocol.limits import Limits
 from codemode_protocol.session import SessionProvider
@@ -29,6 +31,7 @@ from tests.client.recorder import Recorder, definition, forever
 from tests.host.program import children, until
 
 LOOP = "text('before'); while (true) {}"
+PANIC = "engine panic: the cell's runtime is lost"
 
 
 async def run(session: InProcessSession, source: str, *tools: str) -> Result:
@@ -120,25 +123,58 @@ async def test_a_limit_fails_the_cell_alone_and_refusals_are_errors() -> None:
 
 
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGILL", "SIGBUS", "SIGTRAP", "SIGSYS", "SIGKILL"])
-async def test_a_runtime_that_is_killed_is_one_failed_cell(name: str, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("on_panic", get_args(OnPanic))
+async def test_a_panic_fails_its_cell_or_all_and_the_next_cells_have_a_fresh_zygote(
+    on_panic: OnPanic, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.ERROR):
-        async with InProcessSessionProvider(Limits(spare_runtimes=0)) as provider:
-            session = await provider.open_session(Recorder())
-            cell = await session.execute(ExecuteRequest("call", [], LOOP))
-            other = await session.execute(
-                ExecuteRequest("call", [definition("echo")], "await tools.echo(); text('fine')")
-            )
-            assert (await other.initial_response()).content_items == [InputText("fine")]
+        async with InProcessSessionProvider(Limits(spare_runtimes=0), on_panic=on_panic) as provider:
+            released = trio.Event()
+
+            async def echo(_: ToolInvocation) -> Raw:
+                await released.wait()
+                return Raw(b"1")
+
+            session = await provider.open_session(Recorder(echo=echo))
+            broken = await start(session, "yield_control(); while (true) {}")
             zygote = provider.pool.zygote.pid
-            await until(lambda: len(children(zygote)) == 1)
-            os.kill(children(zygote)[0], getattr(signal, name))
-            response = await cell.initial_response()
-            assert isinstance(response, Result)
-            assert response.error_text == "engine panic: the cell's runtime is lost"
-            assert response.content_items == [InputText("before")]
+            [pid] = children(zygote)
+            other = await start(session, "yield_control(); text(await tools.echo())")
+            os.kill(pid, getattr(signal, name))
+            assert await error_of(session, broken) == PANIC
+            released.set()
+            assert await error_of(session, other) == (None if on_panic == "cell" else PANIC)
             assert (await run(session, "text(1)")).error_text is None
-            assert provider.pool.zygote.pid == zygote
+            assert provider.pool.zygote.pid != zygote
+            await until(lambda: not os.path.exists(f"/proc/{zygote}"))
     assert f"killed by {name}" in caplog.text
+
+
+async def test_several_panics_in_a_short_time_end_all_cells_after_all() -> None:
+    async with InProcessSessionProvider(Limits(spare_runtimes=0), on_panic="cell") as provider:
+        session = await provider.open_session(Recorder())
+        bystander = await start(session, "yield_control(); while (true) {}")
+        known = set(children(provider.pool.zygote.pid))
+        for _ in range(MAX_PANICS):
+            cell_id = await start(session, "yield_control(); while (true) {}")
+            [pid] = set(children(provider.pool.zygote.pid)) - known
+            os.kill(pid, signal.SIGSEGV)
+            assert await error_of(session, cell_id) == PANIC
+        assert await error_of(session, bystander) == PANIC
+
+
+async def start(session: InProcessSession, source: str) -> str:
+    """Start a cell that yields; return its id."""
+    cell = await session.execute(ExecuteRequest("call", [definition("echo")], source, 60_000))
+    assert isinstance(await cell.initial_response(), Yielded)
+    return cell.cell_id
+
+
+async def error_of(session: InProcessSession, cell_id: str) -> str | None:
+    """Wait for a cell's end; return its error."""
+    outcome = await session.wait(WaitRequest(cell_id, 60_000))
+    assert isinstance(outcome.response, Result)
+    return outcome.response.error_text
 
 
 async def test_after_the_end_of_a_zygote_the_next_cell_has_a_fresh_one() -> None:

@@ -15,7 +15,7 @@ import os
 import resource
 import struct
 
-from codemode_host.runtimes.cell.priority import LOWEST_PRIORITY, LowerPriority
+from codemode_host.runtimes.cell.priority import LONG_NICENESS, LowerPriority
 
 PR_SET_PDEATHSIG = 1
 PR_SET_SECCOMP = 22
@@ -133,7 +133,7 @@ def seccomp_program() -> bytes:
     program += _check("futex", 1, [(_AND, 0, 0, ~_FUTEX_FLAGS & 0xFFFF_FFFF), *_equal(_FUTEX_OPERATIONS), kill])
     program += _check("clock_gettime", 0, [(_JGE, 0, 1, _CLOCKS), refuse, allow_any])
     lower = [
-        part for index, value in ((1, 0), (2, LOWEST_PRIORITY)) for part in (_load(index), (_JEQ, 1, 0, value), kill)
+        part for index, value in ((1, 0), (2, LONG_NICENESS)) for part in (_load(index), (_JEQ, 1, 0, value), kill)
     ]
     program += _check("setpriority", 0, [(_JEQ, 1, 0, 0), kill, *lower, allow_any])
     numbers = [(number, _RET_ALLOW) for number in ALLOWED.values()]

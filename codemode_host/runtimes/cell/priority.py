@@ -1,4 +1,4 @@
-"""A cell that computes for long goes on at the lowest priority: short ones are answered as if it were not there.
+"""A cell that computes for long goes on at a lower priority: short ones are answered as if it were not there.
 
 After some processor time the kernel sends SIGPROF. The handler is machine code: Python's would have to wait for
 JavaScript to end.
@@ -15,7 +15,8 @@ from codemode_host.runtimes.cell.machine_code import MachineCode
 SHORT_SECONDS = 0.01
 """Processor time that a cell may take at the priority that it begins with; most cells need less."""
 
-LOWEST_PRIORITY = 19
+LONG_NICENESS = 5
+"""Of a cell that takes more. Not the lowest: beside a busy program it should still come to its end."""
 
 _SIGPROF, _ITIMER_PROF = 27, 2
 
@@ -36,11 +37,7 @@ class LowerPriority:
 
 
 def _lower_priority() -> bytes:
-    """Return x86-64 code for `setpriority(PRIO_PROCESS, 0, LOWEST_PRIORITY)`."""
+    """Return x86-64 code for `setpriority(PRIO_PROCESS, 0, LONG_NICENESS)`."""
     return (
-        b"\xb8"
-        + struct.pack("<I", 141)
-        + b"\x31\xff\x31\xf6\xba"
-        + struct.pack("<I", LOWEST_PRIORITY)
-        + b"\x0f\x05\xc3"
+        b"\xb8" + struct.pack("<I", 141) + b"\x31\xff\x31\xf6\xba" + struct.pack("<I", LONG_NICENESS) + b"\x0f\x05\xc3"
     )

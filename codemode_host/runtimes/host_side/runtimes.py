@@ -51,6 +51,8 @@ class RuntimeExit(Struct, frozen=True):
     """The host had it killed."""
     over_memory: bool = False
     """The host had it killed because it stayed over its memory limit."""
+    zygote_lost: bool = False
+    """It ended with its zygote, and how is not known."""
     not_started: str | None = None
     """Why the process could not even be made: what the machine said."""
 
@@ -252,8 +254,15 @@ class RuntimePool:
         self._none_alive.set()
         self.ready = trio.Event()
         self.closing = False
-        """Nothing new is started here."""
+        """Nothing new is started here, and no end is a surprise."""
+        self._retired = False
+        """Nothing new is started here, and it ends with the last of its runtimes."""
         self.flags = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether `take` has runtimes."""
+        return not (self.closing or self._retired)
 
     @property
     def stderr(self) -> Complaints:
@@ -278,7 +287,7 @@ class RuntimePool:
             OSError: This process has no descriptors or memory left for one.
             PoolClosedError: The end has begun.
         """
-        if self.closing:
+        if not self.is_open:
             raise PoolClosedError("the runtimes' parent process is gone")
         runtime = self._waiting.popleft() if self._waiting else self._fork()
         if not self._memory_watch.watching:
@@ -293,7 +302,7 @@ class RuntimePool:
     def replenish(self) -> None:
         """Ask for as many spare runtimes as there should be, and as the machine has room for."""
         with contextlib.suppress(OSError):
-            while len(self._waiting) < self._spares and not self.closing:
+            while len(self._waiting) < self._spares and self.is_open:
                 self._waiting.append(self._fork())
 
     def _fork(self) -> Runtime:
@@ -368,6 +377,7 @@ class RuntimePool:
             runtime.ended(RuntimeExit(0, not_started=os.strerror(report.a)))
         if not self._alive:
             self._none_alive.set()
+            self._end_if_retired()
         if runtime in self._waiting:
             self._waiting.remove(runtime)
             runtime.close()
@@ -377,18 +387,18 @@ class RuntimePool:
         assert runtime.exit is not None
         if runtime.exit.not_started is not None:
             logger.warning("a spare runtime could not be started: %s", runtime.exit.not_started)
-        elif not self.closing:
+        elif self.is_open:
             self.stderr.read_now()
             how = describe_exit_status(runtime.exit.status)
             self._on_failure(f"a spare runtime ended before it was used: {how}", False)
 
     def _zygote_ended(self) -> None:
-        failed = not self.closing
+        failed = self.is_open
         status = self.kill_zygote()
         self.stderr.read_now()
         # The kernel ends them when it ends the zygote, and how they ended is not reported any more.
         for runtime in self._alive.values():
-            runtime.ended(RuntimeExit(-signal.SIGKILL))
+            runtime.ended(RuntimeExit(-signal.SIGKILL, zygote_lost=True))
         self._alive.clear()
         while self._waiting:
             self._waiting.popleft().close()
@@ -399,11 +409,26 @@ class RuntimePool:
 
     # ---------------------------------------------------------------------------------------------------- its own end
 
-    async def aclose(self) -> None:
-        """End every runtime and the zygote, and reap it. Takes `STOP_SECONDS` at most, and the kernel's time."""
+    def retire(self) -> None:
+        """Start nothing any more, and end with the last of the runtimes that run a cell. Idempotent."""
+        self._retired = True
+        while self._waiting:
+            self._waiting.popleft().close()
+        self._end_if_retired()
+
+    def _end_if_retired(self) -> None:
+        if self._retired and not self._alive and not self.closing:
+            self.kill_zygote()
+
+    def kill_runtimes(self) -> None:
+        """Have every runtime killed. Nothing new is started any more."""
         self.closing = True
         for runtime in list(self._alive.values()):
             runtime.kill()
+
+    async def aclose(self) -> None:
+        """End every runtime and the zygote, and reap it. Takes `STOP_SECONDS` at most, and the kernel's time."""
+        self.kill_runtimes()
         with trio.CancelScope(shield=True):
             with trio.move_on_after(STOP_SECONDS):
                 await self._none_alive.wait()

@@ -34,7 +34,7 @@ BUSY_FORKS = 10
 FORKS_AT_ONCE = 16
 """The most runtimes that are forked before other requests are handled."""
 
-NICENESS = 5
+NICENESS = 1
 """Of the zygote and its cells: their host, which answers all of them, comes first."""
 
 _PR_SET_PDEATHSIG = 1
