@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import trio
+import trio.testing
 
 from codemode_host.runtimes import link
 from codemode_host.runtimes.host_side.runtimes import Runtime, RuntimePool
@@ -59,6 +60,13 @@ class Liar:
         """Send a frame, perhaps with a header that says another length."""
         header = link.HEADER.pack(len(payload) if length is None else length, kind, end)
         assert os.write(self.writing, header + payload) == link.HEADER.size + len(payload)
+
+    async def say_at_length(self, kind: int, payload: bytes) -> None:
+        """Send a frame that is larger than the pipe, while the host reads it."""
+        self.say(kind, length=len(payload))
+        for at in range(0, len(payload), 30_000):
+            await trio.testing.wait_all_tasks_blocked()
+            os.write(self.writing, payload[at : at + 30_000])
 
     def hear(self) -> list[tuple[int, bytes]]:
         """The frames that have come, whole ones."""
