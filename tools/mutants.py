@@ -4,8 +4,8 @@
 
 The work tree is only read. Each worker has a copy of it, with a virtual environment that sees this project nowhere but
 there: so every process that a test starts is as broken as the test's own. A change is judged by the tests of its module
-(`find_tests`), the nearest first. The first that fails has noticed it, if it passes where nothing is broken; a test
-that hangs has, too. What no test can notice is listed in `tools/equivalent_mutants.txt`, by id, and is not drawn.
+(`find_tests`), the nearest first. The first that fails has noticed it, if it passes where nothing is broken (if not, it
+counts for nothing); a test that hangs has, too. What no test can notice is listed in `tools/equivalent_mutants.txt`, by id, and is not drawn.
 
 Not one of the known tools: these change code in place or inside the test's own process, and here most code runs in
 processes that are started with an empty environment.
@@ -165,7 +165,7 @@ class Verdict(NamedTuple):
 
     mutation: Mutation
     outcome: str
-    """noticed, hung, survived or unclear: the test that failed does so where nothing is broken, or time was over."""
+    """noticed, hung, survived, or unclear: there was not enough time."""
     by: str
     seconds: float
 
@@ -176,7 +176,8 @@ class Worker:
     def __init__(self, folder: Path, limit: float) -> None:
         self._folder = folder
         self._limit = limit
-        self._sound: dict[str, bool] = {}
+        self._passed: set[str] = set()
+        self._failed: list[str] = []
         listed = ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         names = subprocess.run(listed, check=True, cwd=ROOT, capture_output=True, text=True).stdout
         for name in filter(None, names.split("\0")):
@@ -205,16 +206,26 @@ class Worker:
             target.write_text(mutation.apply(sound))
             _compile(target)
             outcome, by = self._run(find_tests(mutation.path))
+            while outcome == "noticed" and "::" in by and not self._passes(by, target, sound):
+                target.write_text(mutation.apply(sound))
+                _compile(target)
+                outcome, by = self._run(find_tests(mutation.path))
         finally:
             target.write_text(sound)
             _compile(target)
-        if outcome == "noticed" and "::" in by:
-            test = by.partition("[")[0]
-            if test not in self._sound:
-                self._sound[test] = self._run([test])[0] == "survived"
-            if not self._sound[test]:
-                outcome = "unclear"
         return Verdict(mutation, outcome, by, time.monotonic() - begun)
+
+    def _passes(self, test: str, target: Path, sound: str) -> bool:
+        """Return whether a test passes where nothing is broken; one that does not is not run any more."""
+        name = test.partition("[")[0]
+        if name not in self._passed:
+            target.write_text(sound)
+            _compile(target)
+            if self._run([name])[0] != "survived":
+                self._failed.append(name)
+                return False
+            self._passed.add(name)
+        return True
 
     def _run(self, tests: list[str]) -> tuple[str, str]:
         scratch = Path(tempfile.mkdtemp(dir=self._folder.parent))
@@ -222,6 +233,7 @@ class Worker:
         environment |= {"TMPDIR": str(scratch), "PATH": f"{self._python.parent}:{os.environ.get('PATH', '')}"}
         command = [str(self._python), "-m", "pytest", "-x", "-v", "--tb=no", "-p", "no:cacheprovider", "-p", "no:xdist"]
         command += ["-o", f"faulthandler_timeout={HANG_SECONDS}", "-o", "faulthandler_exit_on_timeout=true", *tests]
+        command += [f"--deselect={name}" for name in self._failed]
         with open(scratch / "output", "w+b") as output:
             process = subprocess.Popen(
                 command,
