@@ -4,8 +4,8 @@
 
 The work tree is only read. Each worker has a copy of it, with a virtual environment that sees this project nowhere but
 there: so every process that a test starts is as broken as the test's own. A change is judged by the tests of its module
-(`find_tests`), the nearest first. The first that fails has noticed it, if it passes where nothing is broken (if not, it
-counts for nothing); a test that hangs has, too. What no test can notice is listed in `tools/equivalent_mutants.txt`, by id, and is not drawn.
+(`find_tests`), the nearest first. The first that fails or hangs has noticed it; one that does so where nothing is
+broken counts for nothing. What no test can notice is listed in `tools/equivalent_mutants.txt`, by id, and is not drawn.
 
 Not one of the known tools: these change code in place or inside the test's own process, and here most code runs in
 processes that are started with an empty environment.
@@ -202,14 +202,15 @@ class Worker:
         begun = time.monotonic()
         target = self._folder / mutation.path
         sound = target.read_text()
+        tests = [test for test in find_tests(mutation.path) if (self._folder / test).exists()]
         try:
             target.write_text(mutation.apply(sound))
             _compile(target)
-            outcome, by = self._run(find_tests(mutation.path))
-            while outcome == "noticed" and "::" in by and not self._passes(by, target, sound):
+            outcome, by = self._run(tests)
+            while outcome in ("noticed", "hung") and "::" in by and not self._passes(by, target, sound):
                 target.write_text(mutation.apply(sound))
                 _compile(target)
-                outcome, by = self._run(find_tests(mutation.path))
+                outcome, by = self._run(tests)
         finally:
             target.write_text(sound)
             _compile(target)
@@ -255,11 +256,13 @@ class Worker:
             text = output.read().decode(errors="replace")
         shutil.rmtree(scratch, ignore_errors=True)
         failed = re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", text, re.MULTILINE)
-        begun = re.findall(r"^(tests/\S+::.+?)(?: +(?:PASSED|SKIPPED|XFAIL).*)?$", text, re.MULTILINE)
+        begun = re.findall(r"^(tests/\S+::.+?)(?: +(?:PASSED|SKIPPED|XFAIL|Timeout).*)?$", text, re.MULTILINE)
         if f"Timeout (0:{HANG_SECONDS // 60:02}:{HANG_SECONDS % 60:02})" in text:
             return "hung", begun[-1] if begun else ""
         if status == -1:
             return "unclear", f"more than {self._limit:g} s"
+        if status not in (0, 1, 2, 3) and status != -signal.SIGABRT:
+            raise RuntimeError(f"pytest could not run {tests}: {text[-2000:]}")
         return ("noticed", failed[0] if failed else f"status {status}") if status else ("survived", "")
 
 
