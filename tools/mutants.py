@@ -46,7 +46,7 @@ EQUIVALENT = ROOT / "tools" / "equivalent_mutants.txt"
 HANG_SECONDS = 90
 """A test that takes longer hangs. None takes a fifth of it on an idle machine."""
 
-_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 # ------------------------------------------------------------------------------------------------- modules and tests
 
@@ -244,6 +244,7 @@ class Worker:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                preexec_fn=_die_with_parent,
             )
             try:
                 status = process.wait(self._limit)
@@ -286,11 +287,16 @@ def end_children(seconds: float = 10.0) -> None:
                 os.waitpid(pid, 0)
 
 
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
 _worker: Worker
 
 
 def _begin(folder: Path, limit: float) -> None:
     global _worker
+    _die_with_parent()
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     # The background job of a shell ignores Ctrl-C, and so would the programs that tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
