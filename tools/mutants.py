@@ -244,7 +244,7 @@ class Worker:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - this process has one thread
             )
             try:
                 status = process.wait(self._limit)
