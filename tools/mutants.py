@@ -50,12 +50,21 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 # ------------------------------------------------------------------------------------------------- modules and tests
 
-_HOST_CELLS = ["tests/host/test_inprocess.py", "tests/host/test_limits.py", "tests/e2e/test_host_cells.py"]
-_SESSION = [
-    *("tests/client/test_cancellation.py", "tests/client/test_generations.py", "tests/client/test_delegates.py"),
-    *("tests/client/test_provider.py", "tests/client/test_misbehaving_hosts.py", "tests/e2e/test_client_c*.py"),
-    "tests/e2e/test_client_loss.py",
+_CELLS = [
+    *(f"tests/host/test_{name}.py" for name in ("lying_runtimes", "inprocess", "limits")),
+    "tests/e2e/test_host_cells.py",
 ]
+_RUNTIMES = [f"tests/runtimes/test_{name}.py" for name in ("runtime_link", "runtime_pool", "output", "stderr_lines")]
+_PROCESSES = [f"tests/runtimes/test_{name}.py" for name in ("zygote", "isolation", "pool", "confinement")]
+_ENGINE = [f"tests/runtimes/test_{name}.py" for name in ("realm", "engine", "prelude", "prelude_extras", "hugetext")]
+_HOST = [f"tests/host/test_{name}.py" for name in ("channel", "failures", "policies", "cell_states", "stderr")]
+_SESSION = [
+    *(f"tests/client/test_{name}.py" for name in ("driver_states", "host_session_states", "slow_hosts", "slots")),
+    *(f"tests/client/test_{name}.py" for name in ("cancellation", "generations", "delegates", "child", "pipe_writer")),
+    *(f"tests/client/test_{name}.py" for name in ("provider", "misbehaving_hosts")),
+    *("tests/e2e/test_client_cells.py", "tests/e2e/test_client_loss.py"),
+]
+_CALLERS = [*(f"tests/client/test_{name}.py" for name in ("blocking_thread", "blocking")), "tests/e2e/test_callers.py"]
 
 TESTS: list[tuple[str, list[str]]] = [
     ("codemode_protocol/control*", ["tests/protocol/test_control*.py", "tests/host/test_control*.py"]),
@@ -63,44 +72,47 @@ TESTS: list[tuple[str, list[str]]] = [
     ("codemode_protocol/*", ["tests/protocol/test_*.py"]),
     ("codemode_host/control/*", ["tests/host/test_control*.py", "tests/e2e/test_ps_and_kill.py"]),
     ("codemode_host/check.py", ["tests/host/test_check.py"]),
-    ("codemode_host/runtimes/cell/*", ["tests/runtimes/test_*.py", *_HOST_CELLS]),
-    ("codemode_host/runtimes/engine/*", ["tests/runtimes/test_*.py", *_HOST_CELLS]),
-    ("codemode_host/runtimes/*", ["tests/runtimes/test_[cloprz]*.py", *_HOST_CELLS, "tests/host/test_s*.py"]),
-    ("codemode_host/*", ["tests/host/test_cell*.py", "tests/host/test_*.py", *_HOST_CELLS, "tests/e2e/test_co*.py"]),
-    ("codemode_client/_loops/*", ["tests/client/test_*loop*.py", "tests/client/test_threads.py", *_SESSION]),
-    ("codemode_client/_process/*", ["tests/client/test_pipe*.py", "tests/client/test_driver*.py", *_SESSION]),
+    ("codemode_host/runtimes/cell/*", [*_PROCESSES, *_ENGINE, *_CELLS]),
+    ("codemode_host/runtimes/engine/*", [*_ENGINE, "tests/host/test_check.py", *_PROCESSES, *_CELLS]),
+    (
+        "codemode_host/runtimes/zygote/*",
+        [*_PROCESSES, "tests/runtimes/test_hugetext.py", "tests/host/test_check.py", *_CELLS],
+    ),
+    ("codemode_host/runtimes/*", [*_RUNTIMES, *_HOST, *_PROCESSES, *_CELLS]),
+    ("codemode_host/cells/*", [*_CELLS, *_HOST, "tests/host/test_control*.py"]),
+    ("codemode_host/serving/*", [*_HOST, *_CELLS, "tests/host/test_supervision.py", "tests/e2e/test_command_line.py"]),
+    ("codemode_host/inprocess.py", ["tests/host/test_inprocess.py", "tests/host/test_buffer_pieces.py"]),
+    ("codemode_host/*", [*_HOST, *_CELLS, "tests/host/test_[cs]*.py", "tests/e2e/test_command_line.py"]),
+    (
+        "codemode_client/_loops/*",
+        ["tests/client/test_*loop*.py", "tests/client/test_on_*.py", "tests/client/test_threads.py", *_SESSION],
+    ),
+    ("codemode_client/_process/*", _SESSION),
     (
         "codemode_client/_observability/*",
-        ["tests/client/test_[tlo]*.py", "tests/client/test_counters.py", *_SESSION],
+        [*(f"tests/client/test_{name}.py" for name in ("telemetry", "logging", "counters")), *_SESSION],
     ),
-    (
-        "codemode_client/_session/*",
-        [*_SESSION, "tests/client/test_[dh]*_states.py", "tests/client/test_c*.py", "tests/client/test_s*.py"],
-    ),
-    (
-        "codemode_client/_tools/*",
-        [
-            "tests/client/test_*tool*.py",
-            "tests/client/test_f*.py",
-            "tests/client/test_d*.py",
-            "tests/client/test_mo*.py",
-        ],
-    ),
+    ("codemode_client/_session/*", [*_SESSION, "tests/client/test_c*.py", "tests/client/test_telemetry.py"]),
+    ("codemode_client/_tools/*", [f"tests/client/test_{name}.py" for name in ("*tool*", "f*", "d*", "mo*")]),
     (
         "codemode_client/_model/*",
         ["tests/client/test_model*.py", "tests/e2e/test_a*.py", "tests/e2e/test_client_m*.py"],
     ),
-    ("codemode_client/*blocking*", ["tests/client/test_blocking*.py", "tests/e2e/test_callers.py"]),
+    ("codemode_client/*blocking*", _CALLERS),
     ("codemode_client/mcp/*", ["tests/client/test_mcp*.py", "tests/e2e/test_mcp*.py"]),
+    ("codemode_client/hosts.py", ["tests/host/test_control*.py", "tests/e2e/test_ps_and_kill.py"]),
+    (
+        "codemode_client/_cli/console/*",
+        ["tests/client/test_javascript.py", "tests/e2e/test_repl.py", "tests/e2e/test_command_line.py"],
+    ),
     (
         "codemode_client/_cli/*",
         [
             *("tests/e2e/test_command_line.py", "tests/e2e/test_repl.py", "tests/e2e/test_ps_and_kill.py"),
             *("tests/e2e/test_tools_command.py", "tests/e2e/test_doctor.py", "tests/e2e/test_mcp.py"),
-            "tests/client/test_javascript.py",
         ],
     ),
-    ("codemode_client/*", ["tests/client/test_*.py", "tests/e2e/test_c*.py"]),
+    ("codemode_client/*", [*_SESSION, "tests/client/test_counters.py", "tests/client/test_imports.py", *_CALLERS]),
 ]
 """Modules, by path: the first line that fits is theirs. Before these tests come those that are named for the module."""
 
