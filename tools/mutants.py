@@ -55,7 +55,7 @@ _CELLS = [
     "tests/e2e/test_host_cells.py",
 ]
 _RUNTIMES = [f"tests/runtimes/test_{name}.py" for name in ("runtime_link", "runtime_pool", "output", "stderr_lines")]
-_PROCESSES = [f"tests/runtimes/test_{name}.py" for name in ("zygote", "isolation", "pool", "confinement")]
+_PROCESSES = [f"tests/runtimes/test_{name}.py" for name in ("cell_loop", "zygote", "isolation", "pool", "confinement")]
 _ENGINE = [f"tests/runtimes/test_{name}.py" for name in ("realm", "engine", "prelude", "prelude_extras", "hugetext")]
 _HOST = [f"tests/host/test_{name}.py" for name in ("channel", "failures", "policies", "cell_states", "stderr")]
 _SESSION = [
