@@ -103,13 +103,19 @@ TESTS: list[tuple[str, list[str]]] = [
     ("codemode_client/hosts.py", ["tests/host/test_control*.py", "tests/e2e/test_ps_and_kill.py"]),
     (
         "codemode_client/_cli/console/*",
-        ["tests/client/test_javascript.py", "tests/e2e/test_repl.py", "tests/e2e/test_command_line.py"],
+        [
+            "tests/client/test_javascript.py",
+            "tests/client/test_doctor_trial.py",
+            "tests/e2e/test_repl.py",
+            "tests/e2e/test_command_line.py",
+        ],
     ),
     (
         "codemode_client/_cli/*",
         [
             *("tests/e2e/test_command_line.py", "tests/e2e/test_repl.py", "tests/e2e/test_ps_and_kill.py"),
             *("tests/e2e/test_tools_command.py", "tests/e2e/test_doctor.py", "tests/e2e/test_mcp.py"),
+            "tests/client/test_doctor_trial.py",
         ],
     ),
     ("codemode_client/*", [*_SESSION, "tests/client/test_counters.py", "tests/client/test_imports.py", *_CALLERS]),
