@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import signal
 
 import msgspec
@@ -11,18 +13,24 @@ import trio.testing
 
 from codemode_host.cells.answers import CellRequestError
 from codemode_host.cells.cell_states import CellState
-from codemode_host.cells.session import ENGINE_PANIC, MAX_YIELD_TIME_MS, Cell
+from codemode_host.cells.session import ENGINE_PANIC, MAX_YIELD_TIME_MS, Cell, CellSession
 from codemode_host.runtimes import link
 from codemode_protocol.exit_status import HostExitStatus
 from codemode_protocol.limits import MAX_ITEM_JSON_BYTES, MAX_JSON_DEPTH, Limits
 from codemode_protocol.values import (
+    ExecuteRequest,
     LiveCell,
     MissingCell,
     Outcome,
     Terminated,
     Yielded,
 )
+from tests.host.program import tool
 from tests.host.stage import Stage, settle, stage
+from tests.processes import list_descriptors
+
+NEVER: list[object] = []
+"""What those are told whose cell is refused: nothing."""
 
 DONE = b'{"error":null,"stored":{}}'
 
@@ -212,6 +220,58 @@ async def test_a_cell_that_is_being_terminated_is_terminated_whatever_its_runtim
         assert isinstance(outcome.response, Terminated)
         assert isinstance(on_stage.answers[0], Terminated)
         assert cell.state is CellState.CLOSED
+
+
+# What does not begin
+
+
+async def test_tools_of_one_name_in_javascript_refuse_the_cell_and_nothing_is_started() -> None:
+    async with stage() as on_stage:
+        for names in (["a-b", "a_b"], ["same", "same"]):
+            with pytest.raises(CellRequestError, match=r"a_b|same"):
+                on_stage.session.execute(
+                    ExecuteRequest("call", [tool(name) for name in names], "1"), NEVER.append, NEVER.append
+                )
+        assert (on_stage.owner.pool.alive, on_stage.session.cells, on_stage.owner.cells) == (0, {}, 0)
+        cell, _ = on_stage.start()
+        assert cell.id == "1"
+        assert NEVER == []
+
+
+async def test_limits_refuse_a_cell_before_it_has_a_number() -> None:
+    limits = Limits(spare_runtimes=0, source_bytes=1 << 20, cells_per_session=2, cells=3)
+    async with stage(limits) as on_stage:
+        request = ExecuteRequest("call", [], "é" * (1 << 19))
+        on_stage.session.execute(request, lambda _: None, on_stage.answers.append)
+        with pytest.raises(CellRequestError, match="the source takes 1048577 bytes, more than 1 MiB"):
+            on_stage.session.execute(ExecuteRequest("call", [], request.source + "x"), NEVER.append, NEVER.append)
+        on_stage.start()
+        with pytest.raises(CellRequestError, match="session s has 2 cells already"):
+            on_stage.start()
+        other = CellSession("t", on_stage.owner, on_stage.heard)
+        other.execute(ExecuteRequest("call", [], "1"), lambda _: None, on_stage.answers.append)
+        with pytest.raises(CellRequestError, match="the host has 3 cells already"):
+            other.execute(ExecuteRequest("call", [], "1"), NEVER.append, NEVER.append)
+        assert sorted(on_stage.session.cells) == ["1", "2"]
+        assert NEVER == []
+
+
+async def test_a_machine_without_room_for_a_runtime_refuses_the_cell() -> None:
+    async with stage() as on_stage:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, list_descriptors())) + 1, hard))
+        fillers = []
+        try:
+            with pytest.raises(OSError, match="Too many open files"):
+                while True:
+                    fillers.append(os.dup(0))
+            with pytest.raises(CellRequestError, match="no process can be started for the cell: Too many open files"):
+                on_stage.session.execute(ExecuteRequest("call", [], "1"), NEVER.append, NEVER.append)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for fd in fillers:
+                os.close(fd)
+        assert on_stage.session.cells == {}
 
 
 # What ends a cell
