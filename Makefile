@@ -13,7 +13,7 @@ UV_VERSION := 0.13.9
 SOURCES = $(wildcard codemode_protocol codemode_host codemode_client tests examples benchmarks docs tools)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format bench docs interop soak fuzz lock build clean
+.PHONY: help setup demo test test-all check format bench docs interop soak fuzz mutants lock build clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do \
@@ -88,6 +88,9 @@ soak: setup ## minutes of load
 fuzz: setup ## 10,000 composed scripts on a host, and property tests with many more examples
 	HYPOTHESIS_PROFILE=fuzz $(RUN)/python -m pytest -m "(fuzz or hypothesis) and not interop and not soak" \
 		-o faulthandler_timeout=86400 $(or $(ARGS),tests)
+
+mutants: setup ## break the code in one place at a time: which changes does no test notice?
+	@$(RUN)/python tools/mutants.py $(ARGS)
 
 UV_COMPILE = build/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"

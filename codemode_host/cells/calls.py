@@ -123,6 +123,8 @@ class PendingCalls(Struct, eq=False):
         """Make the tool call that a frame asks for. Raises LinkError when it is malformed."""
         try:
             sequence, index, text = payload.split(b" ", 2)
+            if not (sequence.isdigit() and index.isdigit()):
+                raise ValueError("a number is no number")
             tool, number = self.tools[int(index)], int(sequence)
             call = Call(self.cell, number, tool.name)
             self.pending[call] = None

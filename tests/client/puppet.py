@@ -149,6 +149,9 @@ class Puppet:
         message = InitialResponse(request.id, Success(ResponseEnvelope.of(response)))
         await self.stream.send_all(self.connection.send(message))
 
+    async def initial_failure(self, request: OperationRequest, message: str) -> None:
+        await self.stream.send_all(self.connection.send(InitialResponse(request.id, Failure(message))))
+
     async def outcome(self, request: OperationRequest, outcome: Outcome | RuntimeResponse) -> None:
         if not isinstance(outcome, LiveCell | MissingCell):
             outcome = LiveCell(outcome)

@@ -121,6 +121,16 @@ async def test_an_execute_that_is_refused_after_its_caller_went_away_is_forgotte
         assert cell.cell_id == "1"
 
 
+async def test_an_error_in_place_of_an_initial_response_is_raised_each_time_it_is_asked_for() -> None:
+    async with open_stage() as on:
+        cell, request = await on.start_cell("1")
+        await on.host.initial_failure(request, "the cell was lost")
+        await on.host.cell_closed("1")
+        for _ in range(2):
+            with pytest.raises(RequestFailedError, match="the cell was lost"):
+                await cell.initial_response()
+
+
 async def test_an_initial_response_whose_caller_was_cancelled_goes_to_the_next_who_asks() -> None:
     async with open_stage() as on:
         cell, request = await on.start_cell("1")

@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from codemode_client._process import child as child_module
-from codemode_client._process.child import STDERR_TAIL_BYTES, Child
+from codemode_client._process.child import STDERR_LINE_BYTES, STDERR_TAIL_BYTES, Child
 from codemode_protocol.errors import HostStartError
 from tests.client.loops import enter_loop
 
@@ -117,3 +117,41 @@ async def test_whoever_could_not_stop_it_can_still_reap_it() -> None:
         assert child.exit_status is None
         os.close(child.stdin_fd)
         os.close(child.stdout_fd)
+
+
+async def test_a_grandchild_that_keeps_standard_error_open_holds_the_stop_up_for_a_moment_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(child_module, "STDERR_SECONDS", 0.05)
+    script = (
+        "import subprocess, sys\n"
+        "other = subprocess.Popen(['sleep', '1000'], stdin=-3, stdout=-3, start_new_session=True)\n"
+        "sys.stderr.write(f'{other.pid}\\n'); sys.stdin.read()"
+    )
+    async with enter_loop() as loop:
+        child = Child.spawn(loop, [sys.executable, "-I", "-S", "-c", script])
+        while not child.stderr_tail:  # noqa: ASYNC110 - what it writes there has no event
+            await anyio.sleep(0.005)
+        grandchild = int(child.stderr_tail)
+        try:
+            os.close(child.stdin_fd)
+            with anyio.fail_after(20):
+                await child.stop(20)
+            assert child.exit_status == 0
+        finally:
+            child.ensure_reaped()
+            os.close(child.stdout_fd)
+            os.kill(grandchild, signal.SIGKILL)
+
+
+async def test_a_line_without_an_end_is_passed_on_in_pieces_and_blank_ones_are_not() -> None:
+    lines: list[tuple[int, str]] = []
+    script = f"import sys\nsys.stderr.write('first\\n\\n  \\n' + 'x' * {2 * STDERR_LINE_BYTES + 5})"
+    async with enter_loop() as loop:
+        command = [sys.executable, "-I", "-S", "-c", script]
+        child = Child.spawn(loop, command, on_stderr_line=lambda pid, line: lines.append((pid, line)))
+        os.close(child.stdin_fd)
+        await child.stop(20)
+        os.close(child.stdout_fd)
+    assert {pid for pid, _ in lines} == {child.pid}
+    assert [line for _, line in lines] == ["first", *["x" * STDERR_LINE_BYTES] * 2, "x" * 5]

@@ -7,8 +7,8 @@ import json
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -218,10 +218,64 @@ async def test_a_server_that_comes_back_by_http_is_found_again() -> None:
         await manager.__aexit__(None, None, None)
 
 
+@pytest.fixture
+def clock() -> trio.testing.MockClock:
+    """A clock that goes as usual, until the test has it jump."""
+    return trio.testing.MockClock(rate=1.0)
+
+
+async def test_a_server_that_works_is_kept_when_its_time_to_start_is_long_over(clock: trio.testing.MockClock) -> None:
+    async with connect(configuration(one=plain(), two=bench()), start_timeout=30) as servers:
+        before = await said(servers.toolbox, "one", "where")
+        clock.jump(3600)
+        await trio.testing.wait_all_tasks_blocked()
+        assert await said(servers.toolbox, "one", "where") == before
+        assert await said(servers.toolbox, "two", "say-it", word="a") == "bench says a"
+
+
+async def test_a_call_takes_as_long_as_it_takes_where_there_is_no_limit(
+    clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    async with place(tmp_path) as (address, listener), connect(configuration(one=plain())) as servers:
+        async with trio.open_nursery() as nursery:
+            answers: list[str] = []
+
+            async def meet() -> None:
+                answers.append(await said(servers.toolbox, "one", "meet", address=address))
+
+            nursery.start_soon(meet)
+            stream = await listener.accept()
+            clock.jump(3600)
+            await trio.testing.wait_all_tasks_blocked()
+            assert answers == []
+            await stream.send_all(b"all are here")
+        assert answers == ["all are here"]
+        await stream.aclose()
+
+
+async def test_after_the_stream_of_changes_is_cut_off_the_next_call_connects_again() -> None:
+    with over_http() as origin:
+        manager = connect(configuration(far={"url": f"{origin}/mcp"}))
+        servers = await manager.__aenter__()
+        assert await said(servers.toolbox, "far", "say-it", word="a") == "bench says a"
+        first = servers._servers[0].connection
+    try:
+        with trio.fail_after(30):
+            while not first.over:  # noqa: ASYNC110 - nobody is told before the next call
+                await trio.sleep(0.01)
+        with over_http(origin.rpartition(":")[2]):
+            assert await said(servers.toolbox, "far", "say-it", word="b") == "bench says b"
+            assert servers._servers[0].connection is not first
+    finally:
+        await manager.__aexit__(None, None, None)
+
+
 class Forgetful(BaseHTTPRequestHandler):
-    """A server of the older protocol, which gives each client a session."""
+    """A server of the older protocol, which gives each client a session; `wait` answers when the test lets it."""
 
     sessions: ClassVar[list[str]] = []
+    waiting: ClassVar[threading.Event] = threading.Event()
+    released: ClassVar[threading.Event] = threading.Event()
 
     def do_POST(self) -> None:
         message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -241,9 +295,12 @@ class Forgetful(BaseHTTPRequestHandler):
                 "capabilities": {"tools": {}},
                 "serverInfo": {"name": "forgetful", "version": "1"},
             },
-            "tools/list": {"tools": [{"name": "who", "inputSchema": {"type": "object"}}]},
+            "tools/list": {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in ("who", "wait")]},
             "tools/call": {"content": [{"type": "text", "text": f"session {session}"}]},
         }
+        if method == "tools/call" and message["params"]["name"] == "wait":
+            self.waiting.set()
+            self.released.wait(30)
         unknown = {"error": {"code": -32601, "message": "unknown"}}
         result = {"result": answers[method]} if method in answers else unknown
         self.answer(200, session, {"jsonrpc": "2.0", "id": message["id"], **result})
@@ -268,18 +325,47 @@ class Forgetful(BaseHTTPRequestHandler):
         pass
 
 
-async def test_a_call_that_a_server_did_not_look_at_is_made_again_over_a_fresh_session() -> None:
+@contextmanager
+def forgetful() -> Iterator[str]:
+    """Such a server in a thread; its address."""
+    Forgetful.sessions.clear()
+    Forgetful.waiting.clear()
+    Forgetful.released.clear()
     with ThreadingHTTPServer(("127.0.0.1", 0), Forgetful) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            async with connect(configuration(far={"url": f"http://127.0.0.1:{server.server_port}/"})) as servers:
-                assert await said(servers.toolbox, "far", "who") == "session 0"
-                Forgetful.sessions[0] = "forgotten"
-                assert await said(servers.toolbox, "far", "who") == "session 1"
+            yield f"http://127.0.0.1:{server.server_port}/"
         finally:
+            Forgetful.released.set()
             server.shutdown()
             thread.join()
+
+
+async def test_a_call_that_a_server_did_not_look_at_is_made_again_over_a_fresh_session() -> None:
+    with forgetful() as address:
+        async with connect(configuration(far={"url": address})) as servers:
+            assert await said(servers.toolbox, "far", "who") == "session 0"
+            Forgetful.sessions[0] = "forgotten"
+            assert await said(servers.toolbox, "far", "who") == "session 1"
+
+
+async def test_calls_under_way_over_a_session_that_was_forgotten_are_still_answered() -> None:
+    with forgetful() as address:
+        async with connect(configuration(far={"url": address})) as servers:
+            answers: list[str] = []
+
+            async def wait() -> None:
+                answers.append(await said(servers.toolbox, "far", "wait"))
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(wait)
+                assert await trio.to_thread.run_sync(Forgetful.waiting.wait, 30)
+                Forgetful.sessions[0] = "forgotten"
+                assert await said(servers.toolbox, "far", "who") == "session 1"
+                assert answers == []
+                Forgetful.released.set()
+            assert answers == ["session 0"]
 
 
 # What cannot be started

@@ -186,3 +186,26 @@ def test_a_recorded_conversation_replays_through_both_ends(seed: int) -> None:
         assert said == record.data
         (host if record.direction is IN else client).receive_data(record.data)
     assert client.size() == host.size() == talk.host.size()
+
+
+def test_after_bytes_that_are_no_frame_each_piece_is_told_and_the_other_direction_goes_on() -> None:
+    hello = bytes(ClientConnection().hello())
+    garbage = b"\xff" * 8
+    records = [
+        Record(Direction.TO_CLIENT, 1, garbage),
+        Record(Direction.TO_CLIENT, 2, b"more"),
+        Record(Direction.TO_CLIENT, 3, b"and more"),
+        Record(Direction.TO_HOST, 4, hello),
+        Record(Direction.TO_HOST, 5, b""),
+        Record(Direction.TO_CLIENT, 6, b""),
+    ]
+    entries = list(replay(Recording("length", 0, records)))
+    assert [(entry.direction, entry.elapsed_ns) for entry in entries] == [
+        (one.direction, one.elapsed_ns) for one in records
+    ]
+    assert [entry.note for entry in entries[1:3]] == [
+        "4 bytes after bytes that are no frame",
+        "8 bytes after bytes that are no frame",
+    ]
+    assert isinstance(entries[3].message, m.Hello)
+    assert entries[4].note == "end"

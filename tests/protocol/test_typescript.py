@@ -164,6 +164,7 @@ def obj(**properties: Json) -> dict[str, Json]:
         ({"type": "string", "description": " One\n two "}, "string /* One two */"),
         ({"anyOf": [{"const": 1, "description": "one"}, {"const": 2}], "default": 1}, "1 /* one */ | 2 /* default 1 */"),
         ({"items": {"anyOf": [{"const": 1}, {"const": 2}], "default": 1}}, "Array<1 | 2 /* default 1 */>"),
+        ({"anyOf": [{"enum": ["a", "b"], "description": "d"}, {"const": 1}]}, '"a" | "b" /* d */ | 1'),
         ({"anyOf": [{"enum": [1, 2], "default": 1}, {"type": "null"}]}, "1 | 2 /* default 1 */ | null"),
     ],
 )  # fmt: skip

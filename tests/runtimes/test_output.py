@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import mmap
-import struct
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from codemode_host.runtimes import link
-from codemode_host.runtimes.host_side.output import LinkError, OutputReader
+from codemode_host.runtimes.host_side.output import (
+    ANSWER_BYTES,
+    MAX_ITEM_BYTES,
+    OUTPUT_SHARE_BYTES,
+    ItemTooLargeError,
+    LinkError,
+    OutputBudget,
+    OutputBuffer,
+    OutputReader,
+    decoded,
+)
+from codemode_protocol.limits import MIB, Limits
 from codemode_protocol.values import ImageDetail, InputAudio, InputImage, InputText
-
-
-class Writer:
-    """Writes records into an output memory."""
-
-    def __init__(self) -> None:
-        self.memory = mmap.mmap(-1, link.OUTPUT_BYTES)
-        self.memory[link.STARTED] = 1
-        self.at = link.OUTPUT_START
-
-    def record(self, kind: int, data: bytes, *, more: bool = False) -> int:
-        header = len(data) | kind << link.RECORD_KIND_SHIFT | (link.RECORD_MORE if more else 0)
-        padded = struct.pack("<I", header) + data + b"\0" * (-len(data) % 4)
-        self.memory[self.at : self.at + len(padded)] = padded
-        self.at += len(padded)
-        self.memory[:4] = struct.pack("<I", self.at)
-        return self.at
-
-    def text(self, text: str) -> int:
-        latin1 = all(ord(character) < 256 for character in text)
-        data = text.encode("latin-1" if latin1 else "utf-16-le")
-        return self.record(link.TEXT_LATIN1 if latin1 else link.TEXT_UTF16, data)
+from tests.runtimes.lying import Writer
 
 
 @given(st.lists(st.text(max_size=50), max_size=30), st.integers(0, 30))
@@ -104,9 +94,203 @@ def test_a_record_that_cannot_be_decoded_is_a_broken_link(kind: int, data: bytes
         reader.take(end)
 
 
-def test_an_end_outside_the_memory_is_a_broken_link() -> None:
-    with pytest.raises(LinkError, match="written up to"):
-        OutputReader(Writer().memory).take(link.OUTPUT_BYTES + 1)
+@pytest.mark.parametrize(
+    "end", [link.OUTPUT_BYTES + 1, link.OUTPUT_BYTES + 4, link.OUTPUT_START + 1, link.OUTPUT_START + 2, (1 << 32) - 4]
+)
+def test_an_end_outside_the_memory_or_between_words_is_a_broken_link(end: int) -> None:
+    with pytest.raises(LinkError, match=f"written up to {end}, read up to {link.OUTPUT_START}"):
+        OutputReader(Writer().memory).take(end)
+
+
+def test_the_memory_may_be_written_to_its_last_byte() -> None:
+    writer = Writer()
+    end = writer.text("x" * (link.OUTPUT_BYTES - link.OUTPUT_START - 4))
+    assert end == link.OUTPUT_BYTES
+    (item,) = OutputReader(writer.memory).take(end)
+    assert isinstance(item, InputText)
+    assert len(item.text) == link.OUTPUT_BYTES - link.OUTPUT_START - 4
+
+
+def test_more_records_than_may_come_without_a_flush_are_a_broken_link() -> None:
+    writer = Writer()
+    reader = OutputReader(writer.memory)
+    for _ in range(link.MAX_RECORDS):
+        writer.text("")
+    assert len(reader.take(writer.at)) == link.MAX_RECORDS
+    reader.rewind()
+    writer.at = link.OUTPUT_START
+    for _ in range(link.MAX_RECORDS):
+        writer.text("")
+    assert len(reader.take(writer.at)) == link.MAX_RECORDS
+    with pytest.raises(LinkError, match=f"{link.MAX_RECORDS + 1} output records"):
+        reader.take(writer.text(""))
+
+
+@pytest.mark.parametrize(
+    ("size", "whole"), [(link.NO_PIECE_BELOW - 8, True), (link.NO_PIECE_BELOW - 12, False), (0, False)]
+)
+def test_a_piece_that_is_shorter_than_any_that_is_worth_it_is_a_broken_link(size: int, whole: bool) -> None:
+    writer = Writer()
+    reader = OutputReader(writer.memory)
+    end = writer.record(link.TEXT_LATIN1, bytes(size), more=True)
+    if whole:
+        assert reader.take(end) == []
+        assert reader.partial_bytes == size
+        assert reader.partial_json_bytes == 6 * size + 2
+    else:
+        with pytest.raises(LinkError, match=f"goes on after {size} bytes"):
+            reader.take(end)
+
+
+def test_pieces_of_an_item_that_is_larger_than_any_may_be_are_not_gathered() -> None:
+    writer = Writer()
+    reader = OutputReader(writer.memory)
+    piece = link.OUTPUT_BYTES - link.OUTPUT_START - 4
+    for _ in range(MAX_ITEM_BYTES // piece):
+        writer.at = link.OUTPUT_START
+        assert reader.take(writer.record(link.TEXT_LATIN1, bytes(piece), more=True)) == []
+        reader.rewind()
+    writer.at = link.OUTPUT_START
+    rest = MAX_ITEM_BYTES - MAX_ITEM_BYTES // piece * piece
+    with pytest.raises(ItemTooLargeError, match=f"more than {MAX_ITEM_BYTES} bytes"):
+        reader.take(writer.record(link.TEXT_LATIN1, bytes(rest + 1)))
+
+
+def test_wide_text_is_counted_as_what_it_may_take_in_this_process() -> None:
+    writer = Writer()
+    reader = OutputReader(writer.memory)
+    reader.take(writer.text("é" * 100))
+    assert reader.wide_bytes == 0
+    reader.take(writer.text("€" * 100))
+    assert reader.wide_bytes == 200
+
+
+# What is kept until it is taken
+
+
+class Kept:
+    """A cell's buffer, its memory, and whether it was told that there is room."""
+
+    def __init__(self, budget: OutputBudget) -> None:
+        self.writer = Writer()
+        self.told = 0
+        self.buffer = OutputBuffer(OutputReader(self.writer.memory), budget, self._tell)
+
+    def _tell(self) -> None:
+        self.told += 1
+
+    def is_full(self) -> bool:
+        return self.buffer.full
+
+    def fill(self, text: str) -> None:
+        """Write a text into the empty memory, have it read, and the memory emptied."""
+        self.writer.at = link.OUTPUT_START
+        self.buffer.collect(self.writer.text(text))
+        self.buffer.rewind()
+
+
+def make_budget(**limits: int) -> tuple[OutputBudget, list[str]]:
+    drained: list[str] = []
+    return OutputBudget(Limits(**limits), lambda: drained.append("drained")), drained
+
+
+def test_a_cell_has_to_wait_once_it_holds_more_than_it_may() -> None:
+    budget, _ = make_budget(output_bytes=2 * MIB, total_output_bytes=100 * MIB)
+    cell = Kept(budget)
+    assert not cell.is_full()
+    cell.fill("x" * (MIB - 1000))
+    assert not cell.is_full()
+    cell.fill("x" * (MIB - 1000))
+    assert not cell.is_full()
+    cell.fill("x" * (MIB - 1000))
+    assert cell.is_full()
+    assert len(cell.buffer.take()) == 3
+    assert (cell.is_full(), cell.buffer.held) == (False, 0)
+
+
+def test_cells_that_hold_too_much_together_keep_their_share_and_go_on_when_another_is_emptied() -> None:
+    budget, drained = make_budget(output_bytes=100 * MIB, total_output_bytes=2 * OUTPUT_SHARE_BYTES)
+    first, second = Kept(budget), Kept(budget)
+    for _ in range(6):
+        first.fill("x" * (MIB - 1000))
+        second.fill("x" * (MIB - 1000))
+    assert first.is_full()
+    assert second.is_full()
+    assert (first.told, second.told) == (0, 0)
+    first.buffer.take()
+    assert second.told == 1
+    assert not second.is_full()
+    assert not first.is_full()
+    assert drained == []
+    second.buffer.take()
+    assert drained == ["drained"]
+    assert second.told == 1
+
+
+def test_little_that_is_taken_is_not_worth_giving_memory_back() -> None:
+    budget, drained = make_budget()
+    cell = Kept(budget)
+    for _ in range(20):
+        cell.fill("x" * 100_000)
+        cell.buffer.take()
+    assert drained == []
+
+
+def test_what_was_written_before_an_item_that_is_too_large_is_kept_and_nothing_after_it() -> None:
+    budget, _ = make_budget()
+    cell = Kept(budget)
+    cell.fill("before")
+    piece = link.OUTPUT_BYTES - link.OUTPUT_START - 4
+    with pytest.raises(ItemTooLargeError):
+        for _ in range(MAX_ITEM_BYTES // piece + 1):
+            cell.writer.at = link.OUTPUT_START
+            cell.buffer.collect(cell.writer.record(link.TEXT_LATIN1, bytes(piece), more=True))
+            cell.buffer.rewind()
+    cell.buffer.rewind()
+    cell.fill("after")
+    assert decoded(cell.buffer.take()) == [InputText("before")]
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_an_answer_that_might_not_fit_in_a_frame_has_to_be_taken_first(rounds: int) -> None:
+    budget, _ = make_budget(output_bytes=400 * MIB, total_output_bytes=400 * MIB)
+    cell = Kept(budget)
+    for _ in range(rounds):
+        count = 0
+        while not cell.is_full():
+            cell.fill("\0" * 700_000)
+            count += 1
+            assert count < 20
+        items = cell.buffer.take()
+        size = len(msgspec.json.encode(items))
+        assert ANSWER_BYTES < size < ANSWER_BYTES + 6 * link.OUTPUT_BYTES
+        assert decoded(items) == [InputText("\0" * 700_000)] * count
+
+
+def test_the_first_item_after_all_was_taken_is_measured_like_any_other() -> None:
+    budget, _ = make_budget(output_bytes=400 * MIB, total_output_bytes=400 * MIB)
+    cell = Kept(budget)
+    while not cell.is_full():
+        cell.fill("\0" * 700_000)
+    cell.buffer.take()
+    # Of one byte each in the memory, and of six in an answer: too large for any frame.
+    text = b"\0" * (link.OUTPUT_BYTES - link.OUTPUT_START - 4)
+    with pytest.raises(ItemTooLargeError):
+        for more in [True] * 15 + [False]:
+            cell.writer.at = link.OUTPUT_START
+            cell.buffer.collect(cell.writer.record(link.TEXT_LATIN1, text, more=more))
+            cell.buffer.rewind()
+    assert cell.buffer.take() == []
+
+
+def test_what_is_measured_ahead_is_what_would_be_measured_later() -> None:
+    budget, _ = make_budget(output_bytes=400 * MIB, total_output_bytes=400 * MIB)
+    plain, ahead = Kept(budget), Kept(budget)
+    for _ in range(5):
+        plain.fill("\0" * 700_000)
+        ahead.fill("\0" * 700_000)
+        ahead.buffer.measure_ahead()
+    assert decoded(plain.buffer.take()) == decoded(ahead.buffer.take())
 
 
 def test_what_was_written_before_the_script_ran_is_nobodys() -> None:

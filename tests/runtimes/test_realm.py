@@ -271,3 +271,13 @@ def test_a_prepared_process_is_as_good_as_new(run: Any) -> None:
     )
     assert ran.items == ["1", '[null,2,"undefined",1]']
     assert ran.events == [["call", "1 0 1"], ["timer", "1 0"]]
+
+
+def test_the_first_of_two_failures_is_the_one_that_is_told(run: Any) -> None:
+    source = "let go; setTimeout(() => { go(); throw 'first' }, 1); await new Promise((resolve) => { go = resolve });"
+    assert run(f"{source} throw 'second'").error == "first"
+
+
+def test_a_script_that_exits_has_no_failure_whatever_was_thrown_before(run: Any) -> None:
+    source = "let go; setTimeout(() => { go(); throw 'first' }, 1); await new Promise((resolve) => { go = resolve });"
+    assert run(f"{source} exit()").error is None

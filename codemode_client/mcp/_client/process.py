@@ -122,7 +122,7 @@ class ServerProcess:
                 try:
                     complete = lines.feed(piece)
                 except MessageTooLongError:
-                    lines, complete = Lines(_STDERR_LINE_BYTES), [piece]
+                    lines, complete = Lines(_STDERR_LINE_BYTES), piece.split(b"\n")
                 for line in complete:
                     self._log(line.decode("utf-8", "replace").rstrip())
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
