@@ -34,9 +34,7 @@ def is_nested_deeper(text: bytes, levels: int) -> bool:
     for _ in range(levels):
         # Each round takes away what has nothing within it.
         brackets = brackets.replace(b"[]", b"")
-        if not brackets:
-            return False
-    return True
+    return bool(brackets)
 
 
 def _exhausts_parser(text: bytes, levels: int) -> bool:

@@ -20,6 +20,7 @@ INSIDE = {
     "default_memory",
     "ids",
     "nesting",
+    "printable",
     "control_sockets",
     "typescript_globals",
     "typescript_notes",
