@@ -317,7 +317,7 @@ class _DelegateOutlet:
     def flush(self) -> None:
         """Nothing waits to be written."""
 
-    async def room(self) -> None:
+    async def room(self, *, calling: bool = False) -> None:
         """Let other tasks run: delegates are called at once, so there is always room."""
         await trio.lowlevel.checkpoint()
 

@@ -100,8 +100,8 @@ class Outlet(Protocol):
         """Write what was said: that is all for now."""
         ...
 
-    async def room(self) -> None:
-        """Wait while too much was said that has not been read."""
+    async def room(self, *, calling: bool = False) -> None:
+        """Wait while too much was said that has not been read; for one who makes many calls, that is little."""
         ...
 
 

@@ -45,6 +45,9 @@ MAX_YIELD_TIME_MS = 10**12
 OUT_OF_MEMORY = "out of memory"
 """What the engine throws, as it is: no error object, which would take memory."""
 
+MANY_CALLS: Final = 64
+"""A cell that has so many calls under way makes more only as fast as its client reads them."""
+
 ENGINE_PANIC: Final = "engine panic: the cell's runtime is lost"
 """The error text of a cell whose runtime broke, where that is the end of this cell alone."""
 
@@ -285,7 +288,7 @@ class Cell:
             outlet.flush()
             if self.state in SCRIPT_OVER:
                 return True
-            await outlet.room()
+            await outlet.room(calling=len(self.calls.pending) >= MANY_CALLS)
             if more:
                 with busy:
                     await trio.lowlevel.checkpoint()

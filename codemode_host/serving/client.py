@@ -8,12 +8,14 @@ straight to the descriptor, and what that does not take is written by a task of 
 from __future__ import annotations
 
 import errno
+import fcntl
 import logging
 import os
 import select
+import sys
+import termios
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
 import trio
 
@@ -69,6 +71,12 @@ logger: logging.Logger = logging.getLogger("codemode_host")
 
 SMALL_READ, LARGE_READ = 1 << 16, 1 << 20
 """How much to read at once: little, because the buffer for much costs more than a message; much while there is much."""
+CALLS_BYTES = 8 * 1024
+"""What the client has not read yet before cells that make many calls wait: what others are told stands behind it."""
+
+READING_SECONDS = 0.002
+"""How often it is looked at whether the client has read that."""
+
 _PIECES = 512  # of one write; the kernel takes 1024
 
 
@@ -85,6 +93,9 @@ class Channel:
         self._writing = False
         self._read_size = SMALL_READ
         self._room = trio.Event()
+        self._watching_unread = False
+        self._start_soon: Callable[..., None]
+        self._answer = bytearray(4)
 
     async def read(self) -> bytes:
         """Bytes from a pipe, a terminal, a socket or a file; empty at its end."""
@@ -122,15 +133,34 @@ class Channel:
 
     def flush(self, start_soon: Callable[..., None]) -> None:
         """Write what is queued; what the descriptor does not take now a task writes."""
+        self._start_soon = start_soon
         if self._queue and not self._writing and not self.write_now():
             self._writing = True
             start_soon(self._write)
 
-    async def room(self) -> None:
-        """Wait while too much is queued."""
-        while self._queued > self._limits.queued_bytes:
+    async def room(self, *, calling: bool = False) -> None:
+        """Wait while too much is queued; for a cell that makes many calls, while the client has much to read."""
+        while self._queued > self._limits.queued_bytes or (calling and self._unread_bytes() > CALLS_BYTES):
             self._room = trio.Event() if self._room.is_set() else self._room
+            if calling and not self._watching_unread:
+                self._watching_unread = True
+                self._start_soon(self._watch_unread)
             await self._room.wait()
+
+    async def _watch_unread(self) -> None:
+        """Tell those that wait when the client has read what it was sent, of which the kernel tells nothing."""
+        while self._unread_bytes() > CALLS_BYTES:  # noqa: ASYNC110 - there is no event
+            await trio.sleep(READING_SECONDS)
+        self._watching_unread = False
+        self._room.set()
+
+    def _unread_bytes(self) -> int:
+        """Return how much is in the pipe to the client; 0 where that cannot be told."""
+        try:
+            fcntl.ioctl(self._write_fd, termios.FIONREAD, self._answer)
+        except OSError:
+            return 0
+        return int.from_bytes(self._answer, sys.byteorder)
 
     async def drained(self) -> None:
         """Wait until everything is written."""
@@ -219,9 +249,9 @@ class Client:
         """Write what was said: that is all for now."""
         self._channel.flush(self._owner.nursery.start_soon)
 
-    async def room(self) -> None:
+    async def room(self, *, calling: bool = False) -> None:
         """Wait while too much is queued for the client."""
-        await self._channel.room()
+        await self._channel.room(calling=calling)
 
     # ----------------------------------------------------------------------------------------------------- dispatch
 
@@ -356,7 +386,10 @@ class SessionOutlet:
         self._client = client
         self._session_id = session_id
         self.flush: Callable[[], None] = client.flush
-        self.room: Callable[[], Coroutine[Any, Any, None]] = client.room
+
+    async def room(self, *, calling: bool = False) -> None:
+        """Wait while too much is queued for the client."""
+        await self._client.room(calling=calling)
 
     def invoke_tool(self, call: Call, invocation: ToolInvocation) -> None:
         """Ask the client to call a tool."""
