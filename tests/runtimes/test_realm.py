@@ -264,6 +264,12 @@ def test_what_cannot_be_copied_ends_the_process_with_a_status_of_its_own(run: An
     assert ran.died == EXIT_OUT_OF_MEMORY
 
 
+def test_a_call_that_cannot_be_put_into_one_string_ends_the_process_with_that_status_too(run: Any) -> None:
+    # Calls hold on to what they leave behind in PythonMonkey, until a small string finds no room any more.
+    ran = run("for (let i = 0; ; i++) tools.echo('x'.repeat(20) + i)", memory_limit=MEMORY)
+    assert ran.died == EXIT_OUT_OF_MEMORY
+
+
 def test_a_prepared_process_is_as_good_as_new(run: Any) -> None:
     ran = run(
         "text(await tools.echo(1)); text([load('warm'), ALL_TOOLS.length, typeof tools.warm, setTimeout(() => {})]);",

@@ -10,7 +10,7 @@ import ctypes
 import os
 import struct
 
-from codemode_host.runtimes.cell.machine_code import MachineCode
+from codemode_host.runtimes.machine_code import MachineCode
 
 SHORT_SECONDS = 0.01
 """Processor time that a cell may take at the priority that it begins with; most cells need less."""

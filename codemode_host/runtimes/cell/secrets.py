@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 
-from codemode_host.runtimes.cell.machine_code import MachineCode
+from codemode_host.runtimes.machine_code import MachineCode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,6 +4,10 @@ By itself it crashes, by a write to address 0, as it does when it is broken. A c
 look alike, and what tells them apart must be something that a script cannot bring about. So the functions that the
 engine ends in for this reason alone, and no other, are overwritten in memory: with code that exits.
 
+PythonMonkey does not look whether what it was given is there: it would read address 0 where a string cannot be made
+flat, or where Python has no memory for an object. The functions that it gets these from are called through code that
+exits instead of returning nothing. For Python's own code that changes little: a cell ends at a MemoryError as well.
+
 Do not touch this lightly: the functions are found by their exported names, and never return to their callers.
 """
 
@@ -13,12 +17,15 @@ import ctypes
 import os
 import struct
 
+from codemode_host.runtimes.machine_code import MachineCode
+
 _FUNCTIONS = (
     "_ZN2js24AutoEnterOOMUnsafeRegion10crash_implEPKc",
     "_ZN2js24AutoEnterOOMUnsafeRegion10crash_implEmPKc",
     "_Z19mozalloc_handle_oomm",
     "_ZN3std5alloc8rust_oom17hda180eacbcfe9ee5E",
 )
+_RAW_DOMAIN = 0
 _SET_NEW_HANDLER = "_ZSt15set_new_handlerPFvvE"
 _PROT_READ_EXEC, _PROT_READ_WRITE = 5, 3
 
@@ -43,6 +50,28 @@ def exit_when_exhausted(library: ctypes.CDLL, status: int) -> None:
         _overwrite(address, code)
     # PythonMonkey's own `new`, through the C++ library that it brought along.
     ctypes.CDLL("libstdc++.so.6")[_SET_NEW_HANDLER](ctypes.c_void_p(address))
+
+
+def guard_python_memory(status: int) -> None:
+    """Have this process exit with `status` where Python's allocator has no memory. Raises ExhaustionError."""
+    allocator = (ctypes.c_void_p * 5)()  # PyMemAllocatorEx: context, malloc, calloc, realloc, free
+    # Without memory for an arena small objects come from here, too.
+    ctypes.pythonapi.PyMem_GetAllocator(_RAW_DOMAIN, allocator)
+    for index in (1, 2, 3):
+        allocator[index] = guard(allocator[index] or 0, status)
+    ctypes.pythonapi.PyMem_SetAllocator(_RAW_DOMAIN, allocator)
+
+
+def guard(function: int, status: int) -> int:
+    """Return the address of code that calls a function and exits with `status` if that returns null.
+
+    Raises:
+        ExhaustionError: There is no such code for this machine, or its kernel does not let us have any.
+    """
+    code = MachineCode(_guarding_code(function, status))
+    if code.address is None:
+        raise ExhaustionError("the kernel allows no machine code")
+    return code.address
 
 
 def _overwrite(address: int, code: bytes) -> None:
@@ -74,3 +103,9 @@ def _exit_code(status: int) -> bytes:
     if machine == "x86_64":
         return b"\xbf" + struct.pack("<I", status) + b"\xb8" + struct.pack("<I", 231) + b"\x0f\x05"
     raise ExhaustionError(f"no machine code for {machine}")
+
+
+def _guarding_code(function: int, status: int) -> bytes:
+    """Return machine code that passes its arguments on to a function, and exits if that returns null."""
+    call = b"\x48\x83\xec\x08\x48\xb8" + struct.pack("<Q", function) + b"\xff\xd0\x48\x83\xc4\x08"
+    return call + b"\x48\x85\xc0\x74\x01\xc3" + _exit_code(status)

@@ -15,7 +15,8 @@ loading; what cannot be checked has a fallback that is slower, never wrong:
    that symbol, our function was called, and a promise job runs when `js::RunJobs` is called. Fallback:
    `Engine.native_jobs` is False, and PythonMonkey's queue is used (`jobs`).
 4. *No rejection tracker.* PythonMonkey's crashes on reasons such as a Symbol. It is removed by an exported setter.
-5. *Out of memory is a status.* See `exhaustion`. It has no fallback.
+5. *Out of memory is a status.* See `exhaustion`. PythonMonkey's call of `JS_EnsureLinearString` goes through a
+   relocation slot, like that of trick 3. Checked: the slot held the address of that symbol. It has no fallback.
 6. *No asyncio.* PythonMonkey's initialisation imports it, for one `asyncio.Event` that only its own job queue and
    `wait` use: three quarters of the initialisation's time. It gets a stand-in for these two names. Checked: if it used
    any other, the initialisation would fail with an AttributeError, and so would the self-check.
@@ -29,7 +30,7 @@ import sys
 from importlib.machinery import ExtensionFileLoader, ModuleSpec, PathFinder
 
 from codemode_host.runtimes.engine.elf import ElfError, Library
-from codemode_host.runtimes.engine.exhaustion import ExhaustionError, exit_when_exhausted
+from codemode_host.runtimes.engine.exhaustion import ExhaustionError, exit_when_exhausted, guard, guard_python_memory
 from codemode_host.runtimes.engine.spidermonkey import FULFILLED, Interface, MissingSymbol
 from codemode_host.runtimes.link import EXIT_OUT_OF_MEMORY
 
@@ -42,6 +43,7 @@ _LIBRARY = "libmozjs-136a1.so"
 _EXTENSION = "pythonmonkey.so"
 _EXTRA_THREADS = "_ZN2js19gCanUseExtraThreadsE"
 _INIT = "_ZN2JS18InitSelfHostedCodeEP9JSContextN7mozilla4SpanIKhLm18446744073709551615EEEPFbS1_S5_E"
+_FLATTEN = "_Z21JS_EnsureLinearStringP9JSContextP8JSString"
 _USE_INTERNAL_QUEUES = "_ZN2js20UseInternalJobQueuesEP9JSContext"
 _PAGE = 4096
 
@@ -101,9 +103,9 @@ class _Mapping:
             with Library(path) as elf:
                 self.threads_offset = elf.variable(_EXTRA_THREADS, 1)
             with Library(self.extension_path) as elf:
-                self.slot_offset = elf.slot(_INIT)
+                self.slot_offsets = {name: elf.slot(name) for name in (_INIT, _FLATTEN)}
         except (OSError, ElfError):
-            self.threads_offset = self.slot_offset = None
+            self.threads_offset, self.slot_offsets = None, {}
 
     def forbid_threads(self) -> bool:
         """Apply trick 2. Return False, without a change, if the variable is not where it should be."""
@@ -116,19 +118,23 @@ class _Mapping:
         variable.value = 0
         return True
 
-    def slot(self) -> ctypes.c_uint64 | None:
-        """Make the relocation slot of trick 3 writable and return it; None if it is not where it should be."""
+    def slot(self, name: str) -> ctypes.c_uint64 | None:
+        """Make the extension's relocation slot of a function writable and return it.
+
+        None if it is not where it should be.
+        """
         start = getattr(self.extension, "PyInit_pythonmonkey", None)
         base = _base(ctypes.cast(start, ctypes.c_void_p).value, _EXTENSION) if start is not None else None
-        if self.slot_offset is None or base is None:
+        offset = self.slot_offsets.get(name)
+        if offset is None or base is None:
             return None
-        address = base + self.slot_offset
+        address = base + offset
         page = address & ~(_PAGE - 1)
         # The linker protected the page after relocation. It stays writable, because other slots on it may have to be.
         if ctypes.CDLL(None).mprotect(ctypes.c_void_p(page), ctypes.c_size_t(_PAGE), 3) != 0:
             return None
         slot = ctypes.c_uint64.from_address(address)
-        if slot.value != ctypes.cast(self.library[_INIT], ctypes.c_void_p).value:
+        if slot.value != ctypes.cast(self.library[name], ctypes.c_void_p).value:
             return None
         return slot
 
@@ -197,7 +203,7 @@ def load(options: EngineOptions | None = None) -> Engine:
     preload()
     assert _mapping is not None
     threads_forbidden = options.single_threaded and _mapping.forbid_threads()
-    slot = _mapping.slot() if options.native_jobs else None
+    slot = _mapping.slot(_INIT) if options.native_jobs else None
     module, native_jobs = _initialise(_mapping, slot)
     try:
         context = ctypes.c_void_p.in_dll(_mapping.extension, "GLOBAL_CX").value
@@ -208,6 +214,11 @@ def load(options: EngineOptions | None = None) -> Engine:
         raise EngineError(str(error)) from error
     try:
         exit_when_exhausted(_mapping.library, EXIT_OUT_OF_MEMORY)
+        guard_python_memory(EXIT_OUT_OF_MEMORY)
+        flatten = _mapping.slot(_FLATTEN)
+        if flatten is None:
+            raise ExhaustionError("PythonMonkey does not call JS_EnsureLinearString where it should")
+        flatten.value = guard(flatten.value, EXIT_OUT_OF_MEMORY)
     except (ExhaustionError, OSError, AttributeError) as error:
         raise EngineError(f"running out of memory could not be told from a crash: {error}") from error
     interface.clear_rejection_tracker()
