@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def toolbox() -> Toolbox:
     return Toolbox([add, plain])
 
 
-def run_on(loop: str, function: Callable[[], Awaitable[Any]]) -> Any:
+def run_on(loop: str, function: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
     """Run an async function on an event loop, and import no other."""
     if loop == "trio":
         import trio
@@ -64,7 +64,7 @@ def run_on(loop: str, function: Callable[[], Awaitable[Any]]) -> Any:
         import uvloop
 
         return uvloop.run(function())
-    return asyncio.run(function())  # type: ignore[arg-type]
+    return asyncio.run(function())
 
 
 async def measure_scripts(samples: int) -> Figures:

@@ -147,7 +147,7 @@ class Session:
     def __init__(self, background: BackgroundLoop, session: AsyncSession) -> None:
         self._background = background
         self._session = session
-        self.session_id = session.session_id
+        self.session_id: str = session.session_id
 
     @property
     def generation(self) -> int:

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from codemode_client._cli.commands import ExitStatus, UsageError
+from codemode_client._cli.console.streams import tell
 from codemode_protocol.errors import CodeModeError, HostError, first_cause
 
-COMMANDS = ("run", "repl", "tools", "doctor", "mcp", "ps", "kill", "replay")
+COMMANDS = ("run", "repl", "tools", "doctor", "mcp", "ps", "kill", "replay", "conformance")
 """In the order of the help."""
 
 _EXAMPLE = "example: "
@@ -78,7 +79,7 @@ def _report_failure(command: str, cause: BaseException) -> ExitStatus | None:
             return ExitStatus.OK  # the reader of our output has closed it
     elif not isinstance(cause, (CodeModeError, UsageError)):
         return None
-    sys.stderr.write(f"codemode {command}: {cause}\n")
+    tell(f"codemode {command}: {cause}")
     return status
 
 

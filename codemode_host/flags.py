@@ -64,7 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--record",
         metavar="FILE",
-        help="write every byte of the conversation to FILE, for `codemode replay FILE` to show; it holds all that the "
+        help="write every byte of the conversation to FILE (or FILE.2, FILE.3, … if it is there), for "
+        "`codemode replay FILE` to show; it holds all that the "
         "scripts and the tools said, so only its owner may read it",
     )
     group = parser.add_argument_group("limits")

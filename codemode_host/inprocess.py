@@ -46,7 +46,7 @@ from codemode_protocol.values import (
     WaitRequest,
 )
 
-logger = logging.getLogger("codemode_host")
+logger: logging.Logger = logging.getLogger("codemode_host")
 
 
 class InProcessSessionProvider(SessionOwner):
@@ -61,11 +61,14 @@ class InProcessSessionProvider(SessionOwner):
             cells if it is one of several panics within a minute. The cells to come have a new zygote either way.
     """
 
+    pool: RuntimePool
+    nursery: trio.Nursery
+
     def __init__(self, limits: Limits | None = None, *, confined: bool = True, on_panic: OnPanic = "stop") -> None:
         super().__init__(limits or Limits())
         self._on_panic = on_panic
         self._panics = Panics()
-        self.closed = False
+        self.closed: bool = False
         """Closing has begun."""
         self.flags = 0
         options = Options(limits=self.limits, confinement="on" if confined else "off")
@@ -176,7 +179,7 @@ class _Answer:
     __slots__ = ("event", "outcome")
 
     def __init__(self) -> None:
-        self.event = trio.Event()
+        self.event: trio.Event = trio.Event()
         self.outcome: Outcome | None = None
 
     def give(self, outcome: Outcome) -> None:

@@ -78,7 +78,7 @@ class _Connection(Generic[Incoming]):
     _own: ClassVar[ConnectionEvent]
 
     def __init__(self, decoder: msgspec.json.Decoder[Incoming], framing: Framing, max_payload: int) -> None:
-        self.state = ConnectionState.IDLE
+        self.state: ConnectionState = ConnectionState.IDLE
         self.failure: RemoteProtocolError | None = None
         """The first rule that the peer broke; the connection is finished then."""
         self._violation: RemoteProtocolError | None = None
@@ -257,6 +257,7 @@ class HostConnection(_Connection[ClientMessage]):
     """
 
     _role = Role.HOST
+    state: ConnectionState
     _peer = ConnectionEvent.CLIENT_MESSAGE
     _own = ConnectionEvent.HOST_MESSAGE
 
@@ -361,6 +362,7 @@ class ClientConnection(_Connection[HostMessage]):
     """The client's end: `hello` first, then `send` once connection/ready was received."""
 
     _role = Role.CLIENT
+    state: ConnectionState
     _peer = ConnectionEvent.HOST_MESSAGE
     _own = ConnectionEvent.CLIENT_MESSAGE
 

@@ -6,6 +6,7 @@ one request and one answer, each one line of JSON. Fields may be added: readers 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -131,7 +132,7 @@ class Refused(Struct, frozen=True, tag="refused"):
 
 ControlAnswer = HostReport | CellsEnded | Refused
 
-encode = msgspec.json.Encoder().encode
+encode: Callable[[object], bytes] = msgspec.json.Encoder().encode
 request_decoder: msgspec.json.Decoder[ControlRequest] = msgspec.json.Decoder(ControlRequest)
 answer_decoder: msgspec.json.Decoder[ControlAnswer] = msgspec.json.Decoder(ControlAnswer)
 

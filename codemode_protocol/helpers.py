@@ -23,9 +23,9 @@ class Helper:
     __slots__ = ("declaration", "description", "name")
 
     def __init__(self, name: str, description: str, declaration: str) -> None:
-        self.name = name
-        self.description = description
-        self.declaration = declaration
+        self.name: str = name
+        self.description: str = description
+        self.declaration: str = declaration
 
 
 HELPERS: Final = (
@@ -127,10 +127,10 @@ declare function stream_settled<V>(
     ),
 )
 
-NAMES: Final = ("tools", *(helper.name for helper in HELPERS))
+NAMES: Final[tuple[str, ...]] = ("tools", *(helper.name for helper in HELPERS))
 """What is global in a cell beside the language's own: the enabled tools, and the helpers."""
 
-MODULES: Final = {"@openai/code_mode": NAMES, "tools.js": ("tools", "ALL_TOOLS")}
+MODULES: Final[dict[str, tuple[str, ...]]] = {"@openai/code_mode": NAMES, "tools.js": ("tools", "ALL_TOOLS")}
 """The modules that a script can import, and the globals that each exports."""
 
 GUIDE: Final = """\

@@ -41,6 +41,7 @@ from codemode_protocol.messages import (
     host_message_decoder,
     tag_of,
 )
+from codemode_protocol.printable import printable_line
 from codemode_protocol.state import Role
 
 MAGIC = b"codemode-recording 1\n"
@@ -241,14 +242,7 @@ def transcript(recording: Recording, width: int | None = DEFAULT_WIDTH) -> Itera
             text = bytes(entry.payload).decode("utf-8", "backslashreplace")
             if width is not None and len(text) > width:
                 text = f"{text[:width]}… ({len(entry.payload)} bytes)"
-            line += f"\n{'':14}{_printable(text)}"
+            line += f"\n{'':14}{printable_line(text)}"
         yield line
     if recording.truncated:
         yield "the recording ends inside a record"
-
-
-def _printable(text: str) -> str:
-    """Return a text without control characters: a recording is not trusted to write to a terminal."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -47,7 +47,7 @@ class StartedCell(Protocol):
 class Session(Protocol):
     """A logical session: the cells that share stored values."""
 
-    async def execute(self, request: ExecuteRequest) -> StartedCell:
+    async def execute(self, request: ExecuteRequest, /) -> StartedCell:
         """Start a cell. Returns as soon as it has an id."""
         ...
 

@@ -20,12 +20,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
+from typing import TYPE_CHECKING
 
 
 class _Symbol(Enum):
     """Members are compared by identity, and hashed by it too: Enum's own hash is a Python function on the hot path."""
 
-    __hash__ = object.__hash__
+    if not TYPE_CHECKING:  # to whom members would be unhashable, as this is no method
+        __hash__ = object.__hash__
 
 
 class Role(_Symbol):

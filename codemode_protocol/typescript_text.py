@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import re
 
+from codemode_protocol.printable import has_invisible, without_invisible
+
 INDENT = "  "
 
 _IDENTIFIER = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
-_CONTROLS = re.compile("[\0-\x08\x0e-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2060-\u206f\ufeff]")
+_CONTROLS = re.compile("[\0-\x08\x0e-\x1f\x7f-\x9f]")
 _LINE_START = re.compile(r"^(?=[^\n])", re.MULTILINE)
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -23,11 +25,13 @@ _LARGEST_EXACT = 2**53
 def string_literal(text: str) -> str:
     """Return the text in double quotes, on one line; what a reader could not see there, as an escape."""
     literal = json.dumps(text, ensure_ascii=False)
-    return literal if literal.isprintable() else "".join(map(_visible, literal))
+    if literal.isprintable() and not has_invisible(literal):
+        return literal
+    return "".join(map(_visible, literal))
 
 
 def _visible(character: str) -> str:
-    if character.isprintable():
+    if character.isprintable() and not has_invisible(character):
         return character
     code = ord(character)
     return f"\\u{code:04x}" if code < 0x10000 else f"\\u{{{code:x}}}"
@@ -56,7 +60,7 @@ def snippet(value: object) -> str | None:
 
 def one_line(text: str) -> str:
     """Return the text with every run of white space and line breaks as one blank."""
-    return " ".join(_CONTROLS.sub(" ", text).split())
+    return " ".join(_seen(text).split())
 
 
 def inline_comment(text: str) -> str:
@@ -66,7 +70,7 @@ def inline_comment(text: str) -> str:
 
 def doc_comment(text: str) -> str:
     """`/** text */`, with a line of its own for each line of a longer text; nothing for a blank one."""
-    lines = [_harmless(_CONTROLS.sub(" ", line).rstrip()) for line in text.strip().splitlines()]
+    lines = [_harmless(_seen(line).rstrip()) for line in text.strip().splitlines()]
     if len(lines) < 2:
         return f"/** {lines[0]} */" if lines else ""
     return "\n".join(["/**", *(f" * {line}".rstrip() for line in lines), " */"])
@@ -75,6 +79,11 @@ def doc_comment(text: str) -> str:
 def indented(text: str) -> str:
     """Return the text, each line that is not empty one step further in."""
     return _LINE_START.sub(INDENT, text)
+
+
+def _seen(text: str) -> str:
+    """Return the text without what a reader would not see: what a model reads, a person can read as well."""
+    return without_invisible(_CONTROLS.sub(" ", text))
 
 
 def _harmless(text: str) -> str:

@@ -8,11 +8,13 @@ that was built from the same files. What is printed can be checked against the f
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import sqlite3
 import sys
 import time
 from collections import Counter
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -37,21 +39,20 @@ toolbox = Toolbox()
 def repository_files() -> list[Path]:
     """The repository's own files: nothing hidden, nothing that was installed or built."""
     found: list[Path] = []
-    for path in sorted(ROOT.rglob("*")):
-        parts = path.relative_to(ROOT).parts
-        if path.is_file() and not any(part.startswith(".") or part in HIDDEN for part in parts):
-            found.append(path)
-    return found
+    for folder, folders, files in os.walk(ROOT):
+        # Environments have tens of thousands of files: they are not even looked into.
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in HIDDEN]
+        found += [Path(folder, name) for name in files if not name.startswith(".")]
+    return sorted(found)
 
 
 @toolbox.tool
 def list_files(pattern: str) -> list[dict[str, Any]]:
-    """List the repository's files that match a glob pattern, with their sizes in bytes."""
-    matching = set(ROOT.glob(pattern))
+    """List the repository's files whose paths match a pattern like `docs/*.md`, with their sizes in bytes."""
     return [
-        {"path": str(path.relative_to(ROOT)), "bytes": path.stat().st_size}
+        {"path": name, "bytes": path.stat().st_size}
         for path in repository_files()
-        if path in matching
+        if fnmatchcase(name := str(path.relative_to(ROOT)), pattern)
     ]
 
 

@@ -4,7 +4,7 @@
 import { tools, text, notify, store, yield_control } from "@openai/code_mode";
 
 // One call tells what there is; the rest of the work is done here instead of in the conversation.
-const files = await tools.list_files({ pattern: "**/*" });
+const files = await tools.list_files({ pattern: "*" });
 text(`${files.length} files, ${files.reduce((sum, file) => sum + file.bytes, 0).toLocaleString("en-US")} bytes`);
 
 // All files that matter are read at once: one round of calls in flight together.

@@ -2,8 +2,9 @@
 
 Async tests are plain `async def test_…` functions. Each runs in a run of its own, and fails after 60 seconds
 (`@pytest.mark.time_limit(seconds)` says otherwise). Those of the client run on each of `LOOPS`, or on those that
-`@pytest.mark.loops("trio", …)` names; all others on trio. Fixtures are synchronous; what needs a running loop is an
-async context manager in the test. The fixture `autojump_clock` gives the test a virtual clock, on trio.
+`@pytest.mark.loops("trio", …)` names, "uvloop" among them; all others on trio. Fixtures are synchronous; what needs a
+running loop is an async context manager in the test. The fixture `autojump_clock` gives the test a virtual clock, on
+trio.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import pytest
 import trio
 import trio.abc
 import trio.testing
+import uvloop
 
 from tests import seed
 from tests.processes import list_children, list_descriptors
@@ -164,6 +166,8 @@ def _synchronous(function: Callable[..., Coroutine[Any, Any, None]], limit: floa
         clock = clocks[0] if clocks else None
         if loop == "trio":
             trio.run(limited, clock=clock, strict_exception_groups=True)
+        elif loop == "uvloop":
+            uvloop.run(limited())
         else:
             asyncio.run(limited())
 
@@ -177,6 +181,8 @@ def pytest_collection_finish() -> None:
     # The tests themselves, some hundred thousand objects, stay until the end: no collection need look at them.
     gc.collect()
     gc.freeze()
+    # The first loop of uvloop opens a pipe that the process keeps: here, and not in the test that happens to be first.
+    uvloop.new_event_loop().close()
 
 
 @pytest.fixture(autouse=True)

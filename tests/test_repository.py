@@ -93,6 +93,42 @@ def test_no_file_names_a_registry_or_this_machine() -> None:
     assert [f"{path}: {match[0]}" for path, text in texts() for match in found.finditer(text)] == []
 
 
+# Which Python it is set up with
+
+
+def find_python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run tools/find-python where there is no Python but one of pyenv's, which is this one."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    python = folder / "versions" / version / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(Path(sys.executable).resolve())
+    shim = folder / "bin" / "python3"
+    shim.parent.mkdir()
+    shim.write_text("#!/bin/sh\nexit 127\n")
+    shim.chmod(0o755)
+    return subprocess.run(
+        [ROOT / "tools" / "find-python", *arguments],
+        cwd=folder,
+        env={"PATH": str(shim.parent), "PYENV_ROOT": str(folder), "HOME": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("asked", [[], ["{}.{}".format(*sys.version_info)]])
+def test_a_python_that_pyenv_has_but_not_switched_on_is_found(tmp_path: Path, asked: list[str]) -> None:
+    found = find_python(tmp_path, *asked)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert Path(found.stdout.strip()).is_relative_to(tmp_path / "versions")
+
+
+def test_a_python_of_another_version_than_the_one_asked_for_is_none(tmp_path: Path) -> None:
+    found = find_python(tmp_path, "3.10")
+    assert (found.returncode, found.stdout) == (1, "")
+    assert found.stderr.startswith("No Python 3.10 with the venv")
+
+
 # What is installed and shipped
 
 

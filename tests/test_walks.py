@@ -27,12 +27,13 @@ from codemode_protocol.values import ExecuteRequest
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "architecture.md"
 
-BESIDE_CLIENT = {"_tools/toolbox.py", "_loops/on_asyncio.py", "_loops/on_trio.py"}
-"""The delegate, and the loop's own way to wait."""
+BESIDE_CLIENT = {"_tools/toolbox.py", "_session/cell_ids.py", "_loops/on_asyncio.py", "_loops/on_trio.py"}
+"""The delegate, how an id is written, and the loop's own way to wait."""
 
 BESIDE_HOST = {
     "serving/host.py",
     "cells/owner.py",
+    "runtimes/host_side/pools.py",
     "runtimes/host_side/zygote_control.py",
     "runtimes/host_side/memory_watch.py",
 }

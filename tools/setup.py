@@ -1,8 +1,9 @@
-"""Makes or updates .venv from requirements/dev.txt, pyproject.toml and this Python; run by `make setup`.
+"""Makes or updates an environment from requirements/dev.txt, pyproject.toml and this Python; run by `make setup`.
 
-A record inside .venv says what it was made from. It is removed before any change and written last, so that an
-interrupted run starts again. A new lock or another Python means a new environment, because packages that the lock no
-longer has must be removed; a new pyproject.toml only installs the project again.
+The environment is .venv, or the one that is named. A record inside it says what it was made from. The record is removed
+before any change and written last, so that an interrupted run starts again. A new lock or another Python means a new
+environment, because packages that the lock no longer has must be removed; a new pyproject.toml only installs the
+project again.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-ENVIRONMENT = ROOT / ".venv"
+AGAIN = "--again"
+ENVIRONMENT = ROOT / next((word for word in sys.argv[1:] if word != AGAIN), ".venv")
 RECORD = ENVIRONMENT / "made-from.json"
 LOCK = ROOT / "requirements" / "dev.txt"
 PROJECT = ROOT / "pyproject.toml"
@@ -30,7 +32,7 @@ def digest(path: Path) -> str:
 
 
 def base_python() -> str:
-    """Return the interpreter from which the running one, possibly .venv's own, was made."""
+    """Return the interpreter from which the running one, possibly the environment's own, was made."""
     return os.path.realpath(getattr(sys, "_base_executable", sys.executable))
 
 
@@ -62,11 +64,11 @@ def pip(*arguments: str) -> None:
 def update(want: dict[str, str], have: dict[str, str]) -> None:
     RECORD.unlink(missing_ok=True)
     if {**have, "project": ""} != {**want, "project": ""}:
-        if sys.prefix != sys.base_prefix and "--again" not in sys.argv:
+        if sys.prefix != sys.base_prefix and AGAIN not in sys.argv:
             # Not from under the running Python: the one that it came from makes the new environment.
-            os.execv(base_python(), [base_python(), __file__, "--again"])
-        version = ".".join(map(str, sys.version_info[:3]))
-        print(f"making .venv: Python {version}, packages of {LOCK.relative_to(ROOT)} …", flush=True)
+            os.execv(base_python(), [base_python(), __file__, str(ENVIRONMENT), AGAIN])
+        name, version = ENVIRONMENT.relative_to(ROOT), ".".join(map(str, sys.version_info[:3]))
+        print(f"making {name}: Python {version}, packages of {LOCK.relative_to(ROOT)} …", flush=True)
         venv.create(ENVIRONMENT, clear=True, symlinks=True, with_pip=True)
         # The lock is complete, and leaves out on purpose what pythonmonkey's own metadata would add.
         pip("install", "--no-deps", "--only-binary=:all:", "--require-hashes", "-r", str(LOCK))

@@ -22,7 +22,7 @@ class Slot(Generic[T]):
     __slots__ = ("_loop", "_make_error", "_taken", "_value", "_waiters", "_waiting", "done")
 
     def __init__(self, loop: Loop) -> None:
-        self.done = False
+        self.done: bool = False
         self._loop = loop
         self._value: T | None = None
         self._make_error: Callable[[], Exception] | None = None

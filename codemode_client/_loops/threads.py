@@ -15,6 +15,8 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
+from codemode_client._loops.turns import Turns
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -28,7 +30,8 @@ class Threads:
     """The threads of one toolbox.
 
     Args:
-        most: The number of functions that may run at once on each event loop. Further calls wait in order.
+        most: The number of functions that may run at once on each event loop. Further calls wait for their turn, so
+            that the calls of one session do not hold up another's.
     """
 
     def __init__(self, most: int) -> None:
@@ -36,7 +39,7 @@ class Threads:
             raise ValueError(f"threads: {most} is less than 1")
         self._most = most
         self._by_loop: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
-        """`_Workers` by asyncio loop, or capacity limiters by trio token."""
+        """Turns by trio token; turns and `_Workers` by asyncio loop."""
 
     async def run(self, function: Callable[[], T]) -> T:
         """Run a function in a thread, in a copy of the caller's context, and return its result.
@@ -46,16 +49,18 @@ class Threads:
         trio = sys.modules.get("trio")
         if trio is not None and trio.lowlevel.in_trio_run():
             token = trio.lowlevel.current_trio_token()
-            if (limiter := self._by_loop.get(token)) is None:
-                limiter = self._by_loop[token] = trio.CapacityLimiter(self._most)
-            result: T = await trio.to_thread.run_sync(function, abandon_on_cancel=True, limiter=limiter)
+            if (turns := self._by_loop.get(token)) is None:
+                turns = self._by_loop[token] = Turns(self._most)
+            result: T = await trio.to_thread.run_sync(function, abandon_on_cancel=True, limiter=turns)
             return result
         import asyncio
 
         loop = asyncio.get_running_loop()
-        if (workers := self._by_loop.get(loop)) is None:
-            workers = self._by_loop[loop] = _Workers(self._most)
-        job = _Job(function, loop)
+        if (found := self._by_loop.get(loop)) is None:
+            found = self._by_loop[loop] = Turns(self._most), _Workers(self._most)
+        turns, workers = found
+        await turns.take()
+        job = _Job(function, loop, turns.give)
         workers.add(job)
         return await job.future
 
@@ -63,36 +68,40 @@ class Threads:
 class _Job(Generic[T]):
     """A function to run and the future of its result."""
 
-    __slots__ = ("_context", "_function", "_loop", "future")
+    __slots__ = ("_context", "_function", "_loop", "_on_end", "future")
 
-    def __init__(self, function: Callable[[], T], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, function: Callable[[], T], loop: asyncio.AbstractEventLoop, on_end: Callable[[], None]) -> None:
         self._function = function
+        self._on_end = on_end
         self._context: Context = copy_context()
         self._loop = loop
         self.future: asyncio.Future[T] = loop.create_future()
 
     def run(self) -> None:
-        """Run the function unless its caller was cancelled before. Called in a worker thread."""
+        """Run the function, in a thread, unless its caller was cancelled before; then call `on_end` on the loop."""
         if self.future.cancelled():
+            self._tell(self._on_end)
             return
         try:
             result = self._context.run(self._function)
         except StopIteration:
-            self._tell(self._fail, RuntimeError("the function raised StopIteration"))  # which no future accepts
-        except BaseException as error:  # noqa: BLE001 - passed to the caller
+            self._tell(self._fail, RuntimeError("the function raised StopIteration"))  # no future takes it
+        except BaseException as error:  # noqa: BLE001 - it is the caller's
             self._tell(self._fail, error)
         else:
             self._tell(self._succeed, result)
 
-    def _tell(self, function: Callable[[Any], None], value: object) -> None:
+    def _tell(self, function: Callable[..., None], *values: object) -> None:
         with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(function, value)
+            self._loop.call_soon_threadsafe(function, *values)
 
     def _succeed(self, result: T) -> None:
+        self._on_end()
         if not self.future.done():
             self.future.set_result(result)
 
     def _fail(self, error: BaseException) -> None:
+        self._on_end()
         if not self.future.done():
             self.future.set_exception(error)
 

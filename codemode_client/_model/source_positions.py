@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from codemode_protocol.source import ExecSource
 
-_POSITION = re.compile(r"exec_main\.mjs:(\d+):(\d+)")
+_POSITION = re.compile(r"exec_main\.mjs:(\d{1,9}):(\d{1,9})")
 
 MAX_QUOTED = 120
 """The most characters of a line that a model is shown, around the place of the error."""

@@ -11,6 +11,7 @@ import re
 import traceback
 from typing import TYPE_CHECKING, NamedTuple
 
+from codemode_client._observability.foreign import make_printable
 from codemode_protocol.errors import ToolError, describe_exit_status
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ def _log(
     if not logger.isEnabledFor(level):
         return
     try:
-        logger.log(level, text, *args, exc_info=error, extra=_NO_FIELDS | fields)
+        logger.log(level, text, *map(make_printable, args), exc_info=error, extra=_NO_FIELDS | fields)
     except Exception:  # noqa: BLE001 - a failing handler must not affect the client
         if logging.raiseExceptions:
             traceback.print_exc()

@@ -83,7 +83,7 @@ class Outlet(Protocol):
     def full(self) -> bool:
         """Whether so much is queued for the host that no more work should be started."""
 
-    async def room(self) -> None:
+    async def room(self, *, ahead: bool = False) -> None:
         """Wait while it is `full`."""
 
 
@@ -147,7 +147,8 @@ class Cell(Struct, eq=False):
     _settled: Slot[None] | None = None
 
     def __post_init__(self) -> None:
-        self.public_id = public_cell_id(self.home.generation, self.host_id)
+        generation = self.home.generation
+        self.public_id = self.host_id if generation == 1 else public_cell_id(generation, self.host_id)
         self.labels = events.CellLabels(*self.home.labels, self.public_id)
 
     # ------------------------------------------------------------------------------------------------ observations
@@ -319,9 +320,9 @@ class Observation(Slot[Outcome]):
 
     def __init__(self, home: Home, cell: Cell | None) -> None:
         super().__init__(home.loop)
-        self.answered_twice = False
-        self.home = home
-        self.cell = cell
+        self.answered_twice: bool = False
+        self.home: Home = home
+        self.cell: Cell | None = cell
 
     @property
     def response(self) -> RuntimeResponse | None:

@@ -19,7 +19,7 @@ from codemode_client._observability import events
 from codemode_client._session.cells import Cell
 from codemode_client.counters import Tally
 from codemode_protocol.errors import MessageTooLargeError, ToolError, tool_failure_text
-from codemode_protocol.limits import DELEGATE_CALL_LIMIT, FRAME_LIMIT
+from codemode_protocol.limits import DELEGATE_CALL_LIMIT, FRAME_LIMIT, MAX_JSON_DEPTH
 from codemode_protocol.messages import (
     DelegateRequest,
     DelegateResponse,
@@ -31,6 +31,7 @@ from codemode_protocol.messages import (
     Success,
     ToolResult,
 )
+from codemode_protocol.nesting import is_nested_deeper
 
 MAX_DELEGATE_CALLS = 65_536
 """The most calls in flight on one connection. Further ones are answered with an error; the connection ends if the host
@@ -52,7 +53,10 @@ class AnswerOutlet(Protocol):
     @property
     def full(self) -> bool: ...
 
-    async def room(self) -> None: ...
+    @property
+    def crowded(self) -> bool: ...
+
+    async def room(self, *, ahead: bool = False) -> None: ...
 
     def answer(self, message: DelegateResponse) -> None:
         """Answer a delegate call, unless the host has cancelled it.
@@ -127,12 +131,15 @@ class DelegateCalls:
     async def _run(self, call: DelegateCall) -> None:
         call.started = True
         try:
-            if call.over:
-                return
             try:
+                if not call.over and self._outlet.crowded:
+                    # Before it has an answer: thousands of answers that wait take the memory of this process.
+                    await self._outlet.room()
+                if call.over:
+                    return
                 result = await self._call(call)
                 if self._outlet.full:
-                    await self._outlet.room()
+                    await self._outlet.room(ahead=True)
                 self._answer(call, result)
             except Exception as error:  # noqa: BLE001 - a delegate's exception fails that call alone
                 self._answer(call, Failure(tool_failure_text(error)))
@@ -202,6 +209,9 @@ def _checked(value: Raw) -> Raw:
         raise TypeError(f"a delegate's invoke_tool gives msgspec.Raw, not {type(value).__name__}")
     try:
         str(value, "utf-8")
-        return _json_text.decode(value)
+        text = _json_text.decode(value)
     except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
         raise ToolError(f"the tool's answer is not JSON: {error}") from error
+    if is_nested_deeper(bytes(text), MAX_JSON_DEPTH):
+        raise ToolError(f"the tool's answer is nested more than {MAX_JSON_DEPTH} levels deep")
+    return text

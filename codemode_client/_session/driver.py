@@ -225,7 +225,10 @@ class Driver:
     def _greet(self, child: Child) -> None:
         from codemode_client._session.multiplexer import Multiplexer
 
-        self._multiplexer = Multiplexer(self, child.stdin_fd, child.stdout_fd, self._options.max_frame_bytes)
+        options = self._options
+        self._multiplexer = Multiplexer(
+            self, child.stdin_fd, child.stdout_fd, options.max_frame_bytes, options.stall_timeout
+        )
         if self.lost:
             self._multiplexer.stop(drain=self.closing)
 

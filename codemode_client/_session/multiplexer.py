@@ -9,11 +9,12 @@ that is the back-pressure.
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from codemode_client._loops.interface import Closable, Loop
+from codemode_client._loops.interface import Closable, Loop, protect_from_interrupt
 from codemode_client._loops.slots import Slot
 from codemode_client._session.cells import Execution, Operation
 from codemode_client._session.delegate_calls import DelegateCalls
@@ -28,6 +29,7 @@ from codemode_protocol.messages import (
     DelegateCancel,
     DelegateRequest,
     DelegateResponse,
+    Execute,
     HostMessage,
     InitialResponse,
     InvokeTool,
@@ -39,8 +41,10 @@ from codemode_protocol.messages import (
     Ready,
     Rejected,
     Request,
+    Wait,
 )
 from codemode_protocol.state import RequestState
+from codemode_protocol.values import DEFAULT_YIELD_TIME_MS, ExecuteRequest, WaitRequest
 
 QUEUE_LIMIT_BYTES = 8 * 1024 * 1024
 """From this many queued bytes on, `room` waits. The connection's own small messages may exceed it."""
@@ -51,6 +55,13 @@ _LARGE_READ = 1024 * 1024
 
 BROKEN_PIPE_SECONDS = 1.0
 """Grace period for a host that has stopped reading to say why on its output."""
+
+
+MAX_LOOK_SECONDS = 5.0
+"""Overdue answers are looked for this often, or ten times within the stall timeout."""
+
+MAX_LATE_SECONDS = 1.0
+"""If the look is later than this, the time does not count."""
 
 
 class Owner(Protocol):
@@ -67,13 +78,21 @@ class Owner(Protocol):
 class Multiplexer:
     """The pipes to one host, and the operations that wait for answers. Owns both descriptors and closes them."""
 
-    def __init__(self, owner: Owner, stdin_fd: int, stdout_fd: int, max_payload: int) -> None:
+    def __init__(
+        self, owner: Owner, stdin_fd: int, stdout_fd: int, max_payload: int, stall_timeout: float = 60.0
+    ) -> None:
         self.loop = owner.loop
         self.tally = owner.tally
         self.fail = owner.fail
         self._owner = owner
         self._connection = ClientConnection(max_payload=max_payload)
         self._operations: dict[int, Operation] = {}
+        self._stall_timeout = stall_timeout
+        self._deadlines: dict[int, float] = {}
+        """By request: when the host counts as stalled, by `time.monotonic`."""
+        self._next_look = 0.0
+        self._look_timer: Closable | None = None
+        """While a request is under way."""
         self._sessions: dict[str, HostSession] = {}
         self._stopped = False
         """Nothing more is sent, and input is ignored."""
@@ -108,9 +127,14 @@ class Multiplexer:
         """Whether so much is queued for the host that no more work should be started."""
         return self._writer.full
 
-    async def room(self) -> None:
-        """Wait while it is `full`."""
-        await self._writer.room()
+    @property
+    def crowded(self) -> bool:
+        """Whether `room` waits for those that are not `ahead`: it is `full`, or others wait."""
+        return self._writer.crowded
+
+    async def room(self, *, ahead: bool = False) -> None:
+        """Wait while it is `full`, and for those that wait already, unless `ahead` of them."""
+        await self._writer.room(ahead=ahead)
 
     def bind(self, session: HostSession) -> None:
         """Register a session and open it."""
@@ -135,6 +159,9 @@ class Multiplexer:
             self.tally.count_limit(FRAME_LIMIT)
             raise RequestTooLargeError(error.size, error.limit) from None
         self._operations[request_id] = operation
+        self._deadlines[request_id] = time.monotonic() + _observed_seconds(request) + self._stall_timeout
+        if self._look_timer is None:
+            self._look_later()
         return request_id
 
     def cancel(self, request_id: int) -> None:
@@ -211,9 +238,11 @@ class Multiplexer:
         operation.answer(message.result)
         if not operation.answered_twice:
             self._operations.pop(message.id, None)
+            self._deadlines.pop(message.id, None)
 
     def _on_initial_response(self, message: InitialResponse) -> None:
         execution = self._operations.pop(message.id)
+        self._deadlines.pop(message.id, None)
         assert isinstance(execution, Execution)
         execution.answer_again(message)
 
@@ -234,6 +263,27 @@ class Multiplexer:
                 BROKEN_PIPE_SECONDS, lambda: self.fail("the host closed its standard input")
             )
 
+    # ------------------------------------------------------------------------------------------------------- stalls
+
+    def _look_later(self) -> None:
+        seconds = min(self._stall_timeout / 10, MAX_LOOK_SECONDS)
+        self._next_look = time.monotonic() + seconds
+        self._look_timer = self.loop.call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        """Give up a host that does not answer: it is stopped, swapped out, or no network leads to it any more."""
+        self._look_timer = None
+        if self._stopped or not self._deadlines:
+            return
+        now = time.monotonic()
+        if (late := now - self._next_look) > MAX_LATE_SECONDS:  # this program itself stood still, and the host with it
+            self._deadlines = {request_id: deadline + late for request_id, deadline in self._deadlines.items()}
+        if min(self._deadlines.values()) < now:
+            cause = f"the host did not answer a request within {self._stall_timeout:g} s of the time that it had"
+            self.fail(cause, way="stall_timeout")
+        else:
+            self._look_later()
+
     # ------------------------------------------------------------------------------------------------------- the end
 
     def stop(self, *, drain: bool) -> None:
@@ -244,8 +294,9 @@ class Multiplexer:
         """
         self._stopped = True
         self._connection.close()
-        if self._timer is not None:
-            self._timer.close()
+        for timer in (self._timer, self._look_timer):
+            if timer is not None:
+                timer.close()
         self._writer.close()
         if not drain:
             self._close_reader()
@@ -270,6 +321,17 @@ class Multiplexer:
             os.close(self._stdout_fd)
 
 
+def _observed_seconds(request: Request) -> float:
+    """Return for how long a request lets the host observe a cell before it answers."""
+    match request:
+        case Execute(request=ExecuteRequest(yield_time_ms=milliseconds)):
+            return (DEFAULT_YIELD_TIME_MS if milliseconds is None else milliseconds) / 1000
+        case Wait(request=WaitRequest(yield_time_ms=milliseconds)):
+            return milliseconds / 1000
+        case _:
+            return 0.0
+
+
 class PipeWriter:
     """The writing end of a pipe. Owns the descriptor and closes it.
 
@@ -287,8 +349,8 @@ class PipeWriter:
         self._queued = 0
         self._watch: Closable | None = None
         """Set while bytes are queued."""
-        self._room: Slot[None] | None = None
-        """Set while a caller waits for room."""
+        self._waiting: deque[Slot[None]] = deque()
+        """Those that wait for room, some perhaps cancelled meanwhile."""
         self._closing = False
         self._closed = False
 
@@ -297,12 +359,28 @@ class PipeWriter:
         """Whether `QUEUE_LIMIT_BYTES` are queued."""
         return self._queued >= QUEUE_LIMIT_BYTES
 
-    async def room(self) -> None:
-        """Wait until it is not `full`, or closed."""
-        while self.full and not self._closed:
-            if self._room is None:
-                self._room = Slot(self._loop)
-            await self._room.get()
+    @property
+    def crowded(self) -> bool:
+        """Whether it is `full`, or others wait for room."""
+        return self.full or bool(self._waiting)
+
+    @protect_from_interrupt
+    async def room(self, *, ahead: bool = False) -> None:
+        """Wait until it is not `full`, or closed; and for those that wait already, unless `ahead` of them.
+
+        One after the other: thousands may wait, and each may fill the queue again.
+        """
+        try:
+            while not self._closed and (self.full if ahead else self.crowded):
+                turn = Slot[None](self._loop)
+                if ahead:
+                    self._waiting.appendleft(turn)
+                else:
+                    self._waiting.append(turn)
+                await turn.get()
+                ahead = True  # it keeps its place
+        finally:
+            self._tell_room()
 
     def write(self, data: bytes | bytearray) -> None:
         """Write what the pipe takes now and queue the rest. Does nothing once closed or broken."""
@@ -359,8 +437,7 @@ class PipeWriter:
                 self._queue.appendleft(first[written:])
                 break
             written -= len(first)
-        if not self.full:
-            self._tell_room()
+        self._tell_room()
         if not self._queue:
             if self._watch is not None:
                 self._watch.close()
@@ -369,9 +446,13 @@ class PipeWriter:
                 self.close_now()
 
     def _tell_room(self) -> None:
-        room, self._room = self._room, None
-        if room is not None:
-            room.resolve(None)
+        waiting = self._waiting
+        while waiting and (self._closed or not self.full):
+            turn = waiting.popleft()
+            if turn.has_waiters:
+                turn.resolve(None)
+                if not self._closed:
+                    return  # it tells the next
 
     def _break(self) -> None:
         told = self._closing

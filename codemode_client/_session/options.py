@@ -28,6 +28,8 @@ class ProviderOptions:
         cwd: The host process's working directory; by default the caller's own.
         handshake_timeout: Seconds for the host to answer the handshake.
         shutdown_timeout: Seconds for the host to close a session, after which it counts as lost.
+        stall_timeout: Seconds for the host to answer a request, beyond the time that the request observes a cell, after
+            which the host counts as lost.
         close_timeout: Seconds for the host to exit once its input is closed, before it is sent SIGTERM.
         start_attempts: Stop starting hosts after so many in a row that answered no request.
         first_backoff: Seconds by which the start after a failed one is delayed; doubled for each further failure.
@@ -42,6 +44,7 @@ class ProviderOptions:
     cwd: str | None = None
     handshake_timeout: float = 10.0
     shutdown_timeout: float = 10.0
+    stall_timeout: float = 60.0
     close_timeout: float = 2.0
     start_attempts: int = START_ATTEMPTS
     first_backoff: float = FIRST_BACKOFF_SECONDS

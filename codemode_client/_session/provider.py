@@ -37,9 +37,9 @@ class CodeModeProvider(ProviderOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.tally = Tally()
-        self.tracing = _tracing(self)
-        self.closed = False
+        self.tally: Tally = Tally()
+        self.tracing: Tracing | None = _tracing(self)
+        self.closed: bool = False
         """Closing has begun."""
         self._loop: Loop | None = None
         self._driver: Driver | None = None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 import msgspec
 
 from codemode_client._loops.interface import Loop, protect_from_interrupt
+from codemode_client._loops.turns import SHARE
 from codemode_client._observability import events
 from codemode_client._session.cell_ids import parse_cell_id
 from codemode_client._session.cells import Execution, StartedCell, keep_response, terminate_cell, wait_for_cell
@@ -64,6 +65,7 @@ class Session:
         self._loop = hosts.loop
         self._delegate = delegate
         self._context = contextvars.copy_context()
+        self._context.run(SHARE.set, self)
         self._current: HostSession | None = None
         self._past: list[HostSession] = []
         """On lost hosts, where delegate calls may still be ending."""
@@ -221,7 +223,7 @@ class Session:
             if current is not None and current.state is HostSessionState.OPEN:
                 if not current.outlet.full:
                     return current
-                await current.outlet.room()
+                await current.outlet.room(ahead=True)
             elif current is None or current.lost:
                 try:
                     driver = await self._hosts.connect()

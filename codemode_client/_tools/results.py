@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import typing
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw
 
+from codemode_client._observability.foreign import ForeignLog
 from codemode_client._tools.mismatches import Mismatch, Schema, is_pydantic_error, mismatches, pydantic_mismatches
 from codemode_client._tools.schemas import (
     UNENCODABLE,
@@ -21,7 +21,7 @@ from codemode_client._tools.schemas import (
 )
 from codemode_protocol.errors import ToolError
 
-logger = logging.getLogger("codemode_client")
+logger: ForeignLog = ForeignLog("codemode_client")
 
 _OPEN = (Any, object, UNSET)
 _PLAIN = (str, bool, int)

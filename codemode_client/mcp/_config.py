@@ -11,7 +11,6 @@ are expanded in `command`, `args`, `env`, `cwd`, `url` and `headers`. Unknown fi
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections.abc import Mapping
@@ -21,9 +20,10 @@ from typing import Literal, TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
+from codemode_client._observability.foreign import ForeignLog
 from codemode_protocol.errors import CodeModeError
 
-logger = logging.getLogger("codemode_client.mcp")
+logger: ForeignLog = ForeignLog("codemode_client.mcp")
 
 T = TypeVar("T")
 

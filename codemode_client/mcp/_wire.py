@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import AsyncIterable, Awaitable, Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -12,9 +11,10 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from mcp.shared.message import SessionMessage
 from mcp.types import JSONRPCMessage, jsonrpc_message_adapter
 
+from codemode_client._observability.foreign import ForeignLog
 from codemode_protocol.framing import MAX_PAYLOAD_BYTES
 
-logger = logging.getLogger("codemode_client.mcp")
+logger: ForeignLog = ForeignLog("codemode_client.mcp")
 
 MAX_MESSAGE_BYTES = MAX_PAYLOAD_BYTES
 """A longer line ends the connection: a script could not receive it either."""
@@ -85,7 +85,7 @@ async def read_messages(peer: str, data: AsyncIterable[bytes], messages: Incomin
                 try:
                     message = _message(line)
                 except ValueError:
-                    logger.warning("%s wrote a line that is no MCP message: %.*r", peer, _SHOWN, line[:_SHOWN])
+                    logger.warning("%s wrote a line that is no MCP message: %.*s", peer, _SHOWN, line[:_SHOWN])
                     continue
                 try:
                     await messages.send(SessionMessage(message))

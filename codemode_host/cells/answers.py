@@ -22,7 +22,7 @@ class Done(Struct, forbid_unknown_fields=True):
     stored: dict[str, str]
 
 
-done_decoder = msgspec.json.Decoder(Done)
+done_decoder: msgspec.json.Decoder[Done] = msgspec.json.Decoder(Done)
 
 
 class PendingAnswer(Struct):

@@ -55,13 +55,13 @@ class Call:
     __slots__ = ("cell", "handle", "sequence", "since", "tool")
 
     def __init__(self, cell: CallingCell, sequence: int | None, tool: str | None = None) -> None:
-        self.cell = cell
-        self.tool = tool
+        self.cell: CallingCell = cell
+        self.tool: str | None = tool
         """The tool's name for JavaScript; None for a notification."""
-        self.since = time.perf_counter_ns()
-        self.sequence = sequence
+        self.since: int = time.perf_counter_ns()
+        self.sequence: int | None = sequence
         """The call's number within its cell; None for a notification."""
-        self.handle = 0
+        self.handle: int = 0
         """For the owner's use."""
 
     def resolve(self, result: Raw) -> None:

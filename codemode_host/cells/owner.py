@@ -48,10 +48,10 @@ class SessionOwner(ABC):
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.cells = 0
+        self.cells: int = 0
         """How many cells there are in all sessions."""
-        self.busy = BusyCells()
-        self.output_budget = OutputBudget(limits, self._give_back_memory)
+        self.busy: BusyCells = BusyCells()
+        self.output_budget: OutputBudget = OutputBudget(limits, self._give_back_memory)
         self.pool: RuntimePool
         self.nursery: trio.Nursery
         self._giving_back = False

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from math import inf
+from typing import Final
 
 import msgspec
 import trio
@@ -44,10 +45,10 @@ MAX_YIELD_TIME_MS = 10**12
 OUT_OF_MEMORY = "out of memory"
 """What the engine throws, as it is: no error object, which would take memory."""
 
-ENGINE_PANIC = "engine panic: the cell's runtime is lost"
+ENGINE_PANIC: Final = "engine panic: the cell's runtime is lost"
 """The error text of a cell whose runtime broke, where that is the end of this cell alone."""
 
-SCRIPT_OVER = (CellState.DELIVERING, CellState.COMPLETED, CellState.CLOSED)
+SCRIPT_OVER: Final = (CellState.DELIVERING, CellState.COMPLETED, CellState.CLOSED)
 
 
 class CellSession:
@@ -58,7 +59,7 @@ class CellSession:
         self.owner = owner
         self.outlet = outlet
         self.cells: dict[str, Cell] = {}
-        self.stored = StoredValues(owner.limits)
+        self.stored: StoredValues = StoredValues(owner.limits)
         self._cell_ids = CellIds()
         self._when_empty: Callable[[], None] | None = None
 
@@ -158,14 +159,14 @@ class Cell:
 
     def __init__(self, session: CellSession, cell_id: str, request: ExecuteRequest, runtime: Runtime) -> None:
         self.id = cell_id
-        self.state = CellState.RUNNING
+        self.state: CellState = CellState.RUNNING
         self.runtime = runtime
-        self.calls = PendingCalls(self, request.enabled_tools, request.tool_call_id, session.outlet)
-        self.output = OutputBuffer(runtime.output, session.owner.output_budget, self._go_on_if_room)
-        self.output_full = False
+        self.calls: PendingCalls = PendingCalls(self, request.enabled_tools, request.tool_call_id, session.outlet)
+        self.output: OutputBuffer = OutputBuffer(runtime.output, session.owner.output_budget, self._go_on_if_room)
+        self.output_full: bool = False
         """It waits until its output is taken."""
-        self.started_ns = time.perf_counter_ns()
-        self.completed_ns = 0
+        self.started_ns: int = time.perf_counter_ns()
+        self.completed_ns: int = 0
         """When it was over, on the clock of `started_ns`; 0 before that."""
         self._session = session
         self._limits = session.owner.limits

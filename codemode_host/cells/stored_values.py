@@ -13,7 +13,7 @@ class StoredValues:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._values: dict[str, str] = {}
-        self.as_json = b"{}"
+        self.as_json: bytes = b"{}"
         """All of them, as a new cell is handed them: a JSON object of JSON texts."""
 
     def commit(self, values: dict[str, str]) -> str | None:

@@ -38,7 +38,7 @@ from codemode_protocol.control import (
 from codemode_protocol.control_sockets import stat_fields
 from codemode_protocol.limits import Limits
 
-logger = logging.getLogger("codemode_host")
+logger: logging.Logger = logging.getLogger("codemode_host")
 
 
 class ReportedHost(Protocol):

@@ -23,7 +23,7 @@ from codemode_protocol.control_sockets import socket_directories, socket_name, s
 if TYPE_CHECKING:
     from codemode_host.control.requests import ReportedHost
 
-logger = logging.getLogger("codemode_host")
+logger: logging.Logger = logging.getLogger("codemode_host")
 
 CONNECTIONS = 8
 """The number of requests that are served at a time."""

@@ -12,7 +12,8 @@ import logging
 import os
 import select
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import trio
 
@@ -64,7 +65,7 @@ from codemode_protocol.values import (
     ToolInvocation,
 )
 
-logger = logging.getLogger("codemode_host")
+logger: logging.Logger = logging.getLogger("codemode_host")
 
 SMALL_READ, LARGE_READ = 1 << 16, 1 << 20
 """How much to read at once: little, because the buffer for much costs more than a message; much while there is much."""
@@ -354,8 +355,8 @@ class SessionOutlet:
     def __init__(self, client: Client, session_id: str) -> None:
         self._client = client
         self._session_id = session_id
-        self.flush = client.flush
-        self.room = client.room
+        self.flush: Callable[[], None] = client.flush
+        self.room: Callable[[], Coroutine[Any, Any, None]] = client.room
 
     def invoke_tool(self, call: Call, invocation: ToolInvocation) -> None:
         """Ask the client to call a tool."""
@@ -378,8 +379,10 @@ class SessionOutlet:
 
     def cancel(self, call: Call) -> None:
         """Tell the client that the answer to a call is no longer wanted."""
-        if self._client.calls.pop(call.handle, None) is not None:
-            self._client.say(DelegateCancel(call.handle))
+        client = self._client
+        # The answer may have come with the very request that ends the cell, and wait behind it.
+        if client.calls.pop(call.handle, None) is not None and client.connection.call_is_pending(call.handle):
+            client.say(DelegateCancel(call.handle))
 
     def cell_closed(self, cell_id: str) -> None:
         """Tell the client that a cell is closed."""

@@ -14,6 +14,7 @@ from codemode_host.cells.owner import SessionOwner
 from codemode_host.cells.session import CellSession
 from codemode_host.options import Options, zygote_options
 from codemode_host.runtimes.host_side.pools import Pools
+from codemode_host.runtimes.host_side.runtimes import RuntimePool
 from codemode_host.runtimes.host_side.spawn import ZygoteProcess
 from codemode_host.serving.client import Channel, Client
 from codemode_host.supervision import HostFailure, HostStopped, Panics
@@ -23,7 +24,7 @@ from codemode_protocol.exit_status import HostExitStatus
 if TYPE_CHECKING:
     from codemode_host.control.socket import ControlSocket
 
-logger = logging.getLogger("codemode_host")
+logger: logging.Logger = logging.getLogger("codemode_host")
 
 ON, OFF = "on", "off"
 """The control socket is where the environment says, or nowhere."""
@@ -35,12 +36,15 @@ class Host(SessionOwner):
     Its policy for failures: it stops. `failure` is the first of them.
     """
 
+    pool: RuntimePool
+    nursery: trio.Nursery
+
     def __init__(self, connection: HostConnection, zygote: ZygoteProcess, channel: Channel, options: Options) -> None:
         """Serve the client of `channel` with runtimes forked from `zygote`."""
         super().__init__(options.limits)
-        self.client = Client(connection, channel, self)
+        self.client: Client = Client(connection, channel, self)
         self.failure: HostFailure | None = None
-        self.started_ns = time.perf_counter_ns()
+        self.started_ns: int = time.perf_counter_ns()
         self._zygote = zygote
         self._channel = channel
         self._on_panic = options.on_panic

@@ -10,7 +10,7 @@ from codemode_client._loops.running import running_loop
 
 
 @asynccontextmanager
-async def entered_loop() -> AsyncIterator[Loop]:
+async def enter_loop() -> AsyncIterator[Loop]:
     """The running loop as a provider uses it, for the block."""
     loop = running_loop()
     await loop.enter()

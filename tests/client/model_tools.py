@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from codemode_client import CodeModeProvider, ModelOutput, ModelTools
 from codemode_protocol.values import InputText, ToolInvocation
-from tests.client.recorder import Recorder, definition
+from tests.client.recorder import Recorder, define_tool
 
 ENDLESS = "await new Promise(() => {})"
 
@@ -20,7 +20,7 @@ async def open_tools(
     command: list[str], recorder: Recorder | None = None, *names: str, max_wait_ms: int | None = 600_000
 ) -> AsyncIterator[ModelTools]:
     """ModelTools over a session of its own, whose cells may call the recorder's tools of these names."""
-    definitions = [definition(name) for name in names]
+    definitions = [define_tool(name) for name in names]
     async with CodeModeProvider(command) as provider, provider.session(recorder or Recorder()) as session:
         yield ModelTools(session, definitions, max_wait_ms=max_wait_ms)
 

@@ -245,7 +245,7 @@ class Puppets:
 
 
 @asynccontextmanager
-async def puppets() -> AsyncIterator[Puppets]:
+async def open_puppets() -> AsyncIterator[Puppets]:
     hosts = Puppets()
     hosts._listener.bind("\0" + hosts._name)
     hosts._listener.listen()

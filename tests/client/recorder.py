@@ -14,7 +14,7 @@ from codemode_protocol.values import ToolDefinition, ToolInvocation, ToolKind, T
 ToolFunction = Callable[[ToolInvocation], Awaitable[Raw]]
 
 
-def definition(name: str, namespace: str | None = None) -> ToolDefinition:
+def define_tool(name: str, namespace: str | None = None) -> ToolDefinition:
     return ToolDefinition(name, ToolName(name, namespace), f"the tool {name}", ToolKind.FUNCTION)
 
 

@@ -34,7 +34,7 @@ from codemode_protocol.values import (
 from tests.client.forks import ask_in_fork
 from tests.client.host_process import kill_host
 from tests.client.interrupts import Interrupted, interrupt_call
-from tests.client.recorder import definition
+from tests.client.recorder import define_tool
 
 TWO_STEPS = "text('a'); yield_control(); text('b'); await tools.wait(); text('c')"
 
@@ -63,26 +63,26 @@ class Delegate:
 
 
 @contextmanager
-def opened(command: list[str], delegate: Delegate | None = None) -> Iterator[Session]:
+def open_session(command: list[str], delegate: Delegate | None = None) -> Iterator[Session]:
     with CodeModeProvider(command) as provider, provider.session(delegate or Delegate(), "s") as session:
         yield session
 
 
-def started(session: Session, source: str, yield_ms: int = 60_000) -> StartedCell:
-    return session.execute(ExecuteRequest("call", [definition("wait")], source, yield_ms))
+def start_cell(session: Session, source: str, yield_ms: int = 60_000) -> StartedCell:
+    return session.execute(ExecuteRequest("call", [define_tool("wait")], source, yield_ms))
 
 
-def texts(response: RuntimeResponse) -> list[str]:
+def read_texts(response: RuntimeResponse) -> list[str]:
     return [item.text for item in response.content_items if isinstance(item, InputText)]
 
 
-def waited(session: Session, cell_id: str) -> tuple[type[RuntimeResponse], list[str]]:
+def wait_for_output(session: Session, cell_id: str) -> tuple[type[RuntimeResponse], list[str]]:
     """Wait for a cell until there is output, or its end."""
     while True:
         outcome = session.wait(WaitRequest(cell_id, 10))
         assert isinstance(outcome, LiveCell)
         if outcome.response.content_items or not isinstance(outcome.response, Yielded):
-            return type(outcome.response), texts(outcome.response)
+            return type(outcome.response), read_texts(outcome.response)
 
 
 @contextmanager
@@ -112,19 +112,19 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 def test_a_cell_is_started_waited_for_and_terminated(host_command: list[str]) -> None:
     delegate = Delegate()
-    with opened(host_command, delegate) as session:
+    with open_session(host_command, delegate) as session:
         assert (session.session_id, session.generation) == ("s", 1)
-        cell = started(session, TWO_STEPS)
-        assert texts(cell.initial_response()) == ["a"]
-        assert texts(cell.initial_response()) == ["a"]
-        assert waited(session, cell.cell_id) == (Yielded, ["b"])
+        cell = start_cell(session, TWO_STEPS)
+        assert read_texts(cell.initial_response()) == ["a"]
+        assert read_texts(cell.initial_response()) == ["a"]
+        assert wait_for_output(session, cell.cell_id) == (Yielded, ["b"])
         delegate.go.set()
-        assert waited(session, cell.cell_id) == (Result, ["c"])
+        assert wait_for_output(session, cell.cell_id) == (Result, ["c"])
         assert isinstance(session.wait(WaitRequest(cell.cell_id, 0)), MissingCell)
-        other = started(session, "while (true) {}", yield_ms=0)
+        other = start_cell(session, "while (true) {}", yield_ms=0)
         assert isinstance(other.initial_response(), Yielded)
         assert isinstance(session.terminate(other.cell_id).response, Terminated)
-        assert texts(session.run("text(1); yield_control(); text(2)")) == ["1", "2"]
+        assert read_texts(session.run("text(1); yield_control(); text(2)")) == ["1", "2"]
 
 
 def test_plain_tools_run_in_threads_and_async_ones_on_asyncio_in_the_context_of_the_opening(
@@ -151,7 +151,7 @@ def test_plain_tools_run_in_threads_and_async_ones_on_asyncio_in_the_context_of_
         done = session.run(
             "notify('hi'); text(await Promise.all([tools.plain(), tools.asynchronous()]))", toolbox.definitions
         )
-    assert texts(done) == ['[["at the opening",false],["at the opening",false]]']
+    assert read_texts(done) == ['[["at the opening",false],["at the opening",false]]']
     assert notified == [("hi", "at the opening")]
 
 
@@ -167,9 +167,9 @@ def test_many_threads_use_one_provider_at_once(host_command: list[str]) -> None:
         def work(n: int) -> list[str]:
             source = f"text(await tools.double({{n: {n}}}))"
             if n % 2:
-                return texts(shared.run(source, toolbox.definitions))
+                return read_texts(shared.run(source, toolbox.definitions))
             with provider.session(toolbox) as session:
-                return texts(session.run(source, toolbox.definitions))
+                return read_texts(session.run(source, toolbox.definitions))
 
         with ThreadPoolExecutor(8) as pool:
             assert list(pool.map(work, range(40))) == [[str(2 * n)] for n in range(40)]
@@ -180,23 +180,23 @@ def test_a_plain_tool_may_run_another_cell_and_an_async_one_is_told_that_it_may_
 
     @toolbox.tool
     def nested() -> list[str]:
-        return texts(session.run("text('inner')"))
+        return read_texts(session.run("text('inner')"))
 
     @toolbox.tool
     async def stuck() -> list[str]:
-        return texts(session.run("text('inner')"))
+        return read_texts(session.run("text('inner')"))
 
     with CodeModeProvider(host_command) as provider, provider.session(toolbox) as session:
         done = session.run(
             "text(await tools.nested()); await tools.stuck().catch((error) => text(String(error)))",
             toolbox.definitions,
         )
-    assert texts(done)[0] == '["inner"]'
-    assert "would wait for itself: make the tool a plain function" in texts(done)[1]
+    assert read_texts(done)[0] == '["inner"]'
+    assert "would wait for itself: make the tool a plain function" in read_texts(done)[1]
 
 
 def test_model_tools_are_plain_calls(host_command: list[str]) -> None:
-    with opened(host_command) as session:
+    with open_session(host_command) as session:
         model_tools = ModelTools(session, [])
         assert [one.name for one in model_tools.definitions] == ["exec", "wait"]
         running = model_tools.exec("text('one'); yield_control(); text('two')")
@@ -212,12 +212,12 @@ def test_model_tools_are_plain_calls(host_command: list[str]) -> None:
 def test_a_lost_host_is_an_error_and_the_next_call_starts_another(host_command: list[str]) -> None:
     delegate = Delegate()
     with CodeModeProvider(host_command) as provider, provider.session(delegate) as session:
-        cell = started(session, "await tools.wait()")
+        cell = start_cell(session, "await tools.wait()")
         assert delegate.called.wait(30)
         kill_host(provider)
         with pytest.raises(HostLostError):
             cell.initial_response()
-        assert texts(session.run("text('again')")) == ["again"]
+        assert read_texts(session.run("text('again')")) == ["again"]
         assert session.generation == 2
 
 
@@ -227,7 +227,7 @@ def test_what_is_closed_or_was_not_entered_says_so(host_command: list[str]) -> N
         provider.open_session(Delegate())
     with provider:
         session = provider.open_session(Delegate(), "s")
-        cell = started(session, "text(1)")
+        cell = start_cell(session, "text(1)")
     with pytest.raises(RuntimeError, match="entered only once"):
         provider.__enter__()
     assert provider.closed
@@ -253,7 +253,7 @@ def test_closing_ends_the_calls_of_other_threads(host_command: list[str]) -> Non
     with ThreadPoolExecutor(1) as pool:
         with CodeModeProvider(host_command) as provider:
             session = provider.open_session(delegate)
-            waiting = pool.submit(session.run, "await tools.wait()", [definition("wait")])
+            waiting = pool.submit(session.run, "await tools.wait()", [define_tool("wait")])
             assert delegate.called.wait(30)
         with pytest.raises(SessionClosedError):
             waiting.result()
@@ -267,9 +267,9 @@ def test_a_host_that_cannot_be_started_is_an_error_of_the_call(tmp_path: os.Path
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # forking with threads is the point
 def test_a_fork_of_the_process_is_told_to_make_its_own(host_command: list[str]) -> None:
-    with opened(host_command) as session:
+    with open_session(host_command) as session:
         assert "make one in each process" in ask_in_fork(partial(session.run, ""))
-        assert texts(session.run("text('unharmed')")) == ["unharmed"]
+        assert read_texts(session.run("text('unharmed')")) == ["unharmed"]
 
 
 # Interruption
@@ -277,23 +277,23 @@ def test_a_fork_of_the_process_is_told_to_make_its_own(host_command: list[str]) 
 
 def test_an_interrupted_run_ends_its_cell_and_its_tools(host_command: list[str]) -> None:
     delegate = Delegate()
-    with opened(host_command, delegate) as session:
+    with open_session(host_command, delegate) as session:
         with interrupt_call(delegate.called):
-            session.run("await tools.wait()", [definition("wait")])
+            session.run("await tools.wait()", [define_tool("wait")])
         assert delegate.closed.wait(30)
-        assert texts(session.run("text('goes on')")) == ["goes on"]
+        assert read_texts(session.run("text('goes on')")) == ["goes on"]
 
 
 def test_an_interrupted_wait_loses_no_output(host_command: list[str]) -> None:
     delegate = Delegate()
-    with opened(host_command, delegate) as session:
-        cell = started(session, TWO_STEPS)
+    with open_session(host_command, delegate) as session:
+        cell = start_cell(session, TWO_STEPS)
         cell.initial_response()
         with interrupt_call(delegate.called):
             session.wait(WaitRequest(cell.cell_id, 60_000))
-        assert waited(session, cell.cell_id) == (Yielded, ["b"])
+        assert wait_for_output(session, cell.cell_id) == (Yielded, ["b"])
         delegate.go.set()
-        assert waited(session, cell.cell_id) == (Result, ["c"])
+        assert wait_for_output(session, cell.cell_id) == (Result, ["c"])
 
 
 def test_an_interrupted_opening_leaves_no_session(host_command: list[str]) -> None:
@@ -316,30 +316,30 @@ def test_an_answer_that_an_interruption_kept_from_its_caller_is_given_back(
         with interrupt_late(monkeypatch):
             provider.open_session(Delegate())
         with interrupt_late(monkeypatch):
-            started(session, "while (true) {}")
+            start_cell(session, "while (true) {}")
         assert delegate.closed.wait(30)
         delegate.go.clear()
 
-        cell = started(session, TWO_STEPS)
+        cell = start_cell(session, TWO_STEPS)
         with interrupt_late(monkeypatch):
             cell.initial_response()
-        assert waited(session, cell.cell_id) == (Yielded, ["a"])
+        assert wait_for_output(session, cell.cell_id) == (Yielded, ["a"])
         assert delegate.called.wait(30)
         with interrupt_late(monkeypatch):
             session.wait(WaitRequest(cell.cell_id, 0))
-        assert waited(session, cell.cell_id) == (Yielded, ["b"])
+        assert wait_for_output(session, cell.cell_id) == (Yielded, ["b"])
         delegate.go.set()
         outcomes: list[Outcome] = []
         with interrupt_late(monkeypatch):
             outcomes.append(session.wait(WaitRequest(cell.cell_id, 60_000)))
         assert outcomes == []
-        assert waited(session, cell.cell_id) == (Result, ["c"])
+        assert wait_for_output(session, cell.cell_id) == (Result, ["c"])
 
-        cell = started(session, "while (true) {}", yield_ms=0)
+        cell = start_cell(session, "while (true) {}", yield_ms=0)
         cell.initial_response()
         with interrupt_late(monkeypatch):
             session.terminate(cell.cell_id)
-        assert waited(session, cell.cell_id) == (Terminated, [])
+        assert wait_for_output(session, cell.cell_id) == (Terminated, [])
 
         delegate.closed.clear()
         with interrupt_late(monkeypatch):

@@ -26,7 +26,7 @@ PATIENCE_SECONDS = 30.0
 place: contextvars.ContextVar[str] = contextvars.ContextVar("place", default="nowhere")
 
 
-def closed() -> CodeModeError:
+def make_closed_error() -> CodeModeError:
     return SessionClosedError("s")
 
 
@@ -42,7 +42,7 @@ def open_loop() -> Iterator[BackgroundLoop]:
 
 
 def call(loop: BackgroundLoop, function: Callable[[], Coroutine[Any, Any, object]]) -> object:
-    return loop.call(function, closed)
+    return loop.call(function, make_closed_error)
 
 
 async def find_thread() -> int:
@@ -260,7 +260,7 @@ def test_a_result_that_comes_all_the_same_is_given_back_on_the_loop() -> None:
     with open_loop() as loop:
         where = call(loop, find_thread)
         with interrupt_call(begun):
-            loop.call(work, closed, give_back)
+            loop.call(work, make_closed_error, give_back)
     assert given == [("too late for its caller", where)]
 
 

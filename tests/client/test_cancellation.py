@@ -14,7 +14,7 @@ from codemode_client import CodeModeProvider, Session, StartedCell
 from codemode_protocol.errors import RequestFailedError
 from codemode_protocol.messages import OpenSession, OperationCancel, OperationRequest, SessionReady
 from codemode_protocol.values import ExecuteRequest, LiveCell, Outcome, WaitRequest
-from tests.client.puppet import Puppet, missing, puppets, result, terminated, text, yielded
+from tests.client.puppet import Puppet, missing, open_puppets, result, terminated, text, yielded
 from tests.client.recorder import Recorder
 
 CELL = ExecuteRequest("call", [], "")
@@ -71,9 +71,9 @@ async def _collect(into: list[T], call: Callable[..., Awaitable[T]], *args: obje
 
 
 @asynccontextmanager
-async def stage() -> AsyncIterator[Stage]:
+async def open_stage() -> AsyncIterator[Stage]:
     recorder = Recorder()
-    async with puppets() as hosts, anyio.create_task_group() as nursery:
+    async with open_puppets() as hosts, anyio.create_task_group() as nursery:
         async with CodeModeProvider(hosts.command) as provider:
             sessions: list[Session] = []
             async with anyio.create_task_group() as opening:
@@ -90,7 +90,7 @@ async def stage() -> AsyncIterator[Stage]:
 
 
 async def test_a_session_that_nobody_owns_any_more_is_shut_down_once_it_is_open() -> None:
-    async with stage() as on:
+    async with open_stage() as on:
         over = await on.cancelled(on.provider.open_session, Recorder(), "t")
         await over.wait()
         request = await on.host.request(OpenSession)
@@ -99,7 +99,7 @@ async def test_a_session_that_nobody_owns_any_more_is_shut_down_once_it_is_open(
 
 
 async def test_a_cell_that_nobody_owns_any_more_is_terminated_once_it_has_started() -> None:
-    async with stage() as on:
+    async with open_stage() as on:
         over = await on.cancelled(on.session.execute, CELL)
         await over.wait()
         request = await on.host.start_cell("1")
@@ -112,7 +112,7 @@ async def test_a_cell_that_nobody_owns_any_more_is_terminated_once_it_has_starte
 
 
 async def test_an_execute_that_is_refused_after_its_caller_went_away_is_forgotten() -> None:
-    async with stage() as on:
+    async with open_stage() as on:
         await on.cancelled(on.session.execute, CELL)
         request = await on.host.receive()
         assert isinstance(request, OperationRequest)
@@ -122,7 +122,7 @@ async def test_an_execute_that_is_refused_after_its_caller_went_away_is_forgotte
 
 
 async def test_an_error_in_place_of_an_initial_response_is_raised_each_time_it_is_asked_for() -> None:
-    async with stage() as on:
+    async with open_stage() as on:
         cell, request = await on.start_cell("1")
         await on.host.initial_failure(request, "the cell was lost")
         await on.host.cell_closed("1")
@@ -132,7 +132,7 @@ async def test_an_error_in_place_of_an_initial_response_is_raised_each_time_it_i
 
 
 async def test_an_initial_response_whose_caller_was_cancelled_goes_to_the_next_who_asks() -> None:
-    async with stage() as on:
+    async with open_stage() as on:
         cell, request = await on.start_cell("1")
         await on.cancelled(cell.initial_response)
         await on.host.initial(request, yielded("1", "a"))
@@ -146,7 +146,7 @@ async def test_an_initial_response_whose_caller_was_cancelled_goes_to_the_next_w
 
 
 async def test_an_initial_response_whose_caller_was_cancelled_is_what_the_next_wait_gives() -> None:
-    async with stage() as on:
+    async with open_stage() as on:
         cell, request = await on.start_cell("1")
         await on.cancelled(cell.initial_response)
         got: list[Outcome] = []
@@ -158,7 +158,7 @@ async def test_an_initial_response_whose_caller_was_cancelled_is_what_the_next_w
 
 
 async def test_a_cancelled_wait_is_cancelled_on_the_host_and_the_next_is_held_back_until_that_is_settled() -> None:
-    async with stage() as on:
+    async with open_stage() as on:
         await on.yielded_cell("1")
         await on.cancelled(on.session.wait, WaitRequest("1", 60_000))
         first = await on.host.expect_wait("1")
@@ -175,7 +175,7 @@ async def test_a_cancelled_wait_is_cancelled_on_the_host_and_the_next_is_held_ba
 
 
 async def test_what_a_cancelled_wait_brings_all_the_same_goes_to_the_next_wait() -> None:
-    async with stage() as on:
+    async with open_stage() as on:
         await on.yielded_cell("1")
         await on.cancelled(on.session.wait, WaitRequest("1", 60_000))
         first = await on.host.expect_wait("1")
@@ -194,7 +194,7 @@ async def test_what_a_cancelled_wait_brings_all_the_same_goes_to_the_next_wait()
 
 
 async def test_the_end_of_a_cell_that_a_cancelled_wait_brought_outlives_the_closing_of_the_cell() -> None:
-    async with stage() as on:
+    async with open_stage() as on:
         await on.yielded_cell("1")
         await on.cancelled(on.session.wait, WaitRequest("1", 60_000))
         first = await on.host.expect_wait("1")
@@ -206,7 +206,7 @@ async def test_the_end_of_a_cell_that_a_cancelled_wait_brought_outlives_the_clos
 
 
 async def test_a_wait_that_is_held_back_answers_when_its_own_time_is_over() -> None:
-    async with stage() as on:
+    async with open_stage() as on:
         cell, request = await on.start_cell("1")
         await on.cancelled(cell.initial_response)
         assert await on.session.wait(WaitRequest("1", 20)) == LiveCell(yielded("1"))
@@ -215,7 +215,7 @@ async def test_a_wait_that_is_held_back_answers_when_its_own_time_is_over() -> N
 
 
 async def test_a_wait_cancelled_while_it_is_held_back_changes_nothing() -> None:
-    async with stage() as on:
+    async with open_stage() as on:
         await on.yielded_cell("1")
         await on.cancelled(on.session.wait, WaitRequest("1", 60_000))
         first = await on.host.expect_wait("1")
@@ -227,7 +227,7 @@ async def test_a_wait_cancelled_while_it_is_held_back_changes_nothing() -> None:
 
 
 async def test_a_cancelled_terminate_goes_on_and_its_output_is_kept() -> None:
-    async with stage() as on:
+    async with open_stage() as on:
         await on.yielded_cell("1")
         over = await on.cancelled(on.session.terminate, "1")
         await over.wait()
@@ -239,7 +239,7 @@ async def test_a_cancelled_terminate_goes_on_and_its_output_is_kept() -> None:
 
 
 async def test_a_terminate_gives_what_a_cancelled_wait_had_brought_before() -> None:
-    async with stage() as on:
+    async with open_stage() as on:
         await on.yielded_cell("1")
         await on.cancelled(on.session.wait, WaitRequest("1", 60_000))
         first = await on.host.expect_wait("1")
@@ -254,7 +254,7 @@ async def test_a_terminate_gives_what_a_cancelled_wait_had_brought_before() -> N
 
 
 async def test_a_terminate_after_a_cancelled_wait_that_saw_the_end_gives_that_end() -> None:
-    async with stage() as on:
+    async with open_stage() as on:
         await on.yielded_cell("1")
         await on.cancelled(on.session.wait, WaitRequest("1", 60_000))
         first = await on.host.expect_wait("1")
@@ -270,7 +270,7 @@ async def test_a_terminate_after_a_cancelled_wait_that_saw_the_end_gives_that_en
 
 async def test_the_same_last_words_are_not_given_twice() -> None:
     """A terminate and the observer that it ends carry the same content."""
-    async with stage() as on:
+    async with open_stage() as on:
         cell, request = await on.start_cell("1")
         await on.cancelled(cell.initial_response)
         got: list[Outcome] = []
@@ -288,7 +288,7 @@ async def test_the_same_last_words_are_not_given_twice() -> None:
 
 
 async def test_a_shutdown_goes_on_without_its_caller_and_others_may_wait_for_it() -> None:
-    async with stage() as on:
+    async with open_stage() as on:
         over = await on.cancelled(on.session.shutdown)
         await over.wait()
         async with anyio.create_task_group() as nursery:
@@ -301,7 +301,7 @@ async def test_a_shutdown_goes_on_without_its_caller_and_others_may_wait_for_it(
 
 
 async def test_leaving_a_session_shuts_it_down_even_when_cancelled() -> None:
-    async with stage() as on:
+    async with open_stage() as on:
         with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as nursery:
 
@@ -317,7 +317,7 @@ async def test_leaving_a_session_shuts_it_down_even_when_cancelled() -> None:
 
 
 async def test_closing_the_provider_goes_on_when_its_caller_is_cancelled() -> None:
-    async with stage() as on:
+    async with open_stage() as on:
         with anyio.CancelScope() as scope:
             scope.cancel()
             await on.provider.aclose()
@@ -327,7 +327,7 @@ async def test_closing_the_provider_goes_on_when_its_caller_is_cancelled() -> No
 
 
 async def test_an_error_for_a_cancelled_call_disturbs_nobody() -> None:
-    async with stage() as on:
+    async with open_stage() as on:
         await on.yielded_cell("1")
         await on.cancelled(on.session.wait, WaitRequest("1", 60_000))
         first = await on.host.expect_wait("1")
@@ -344,7 +344,7 @@ async def test_an_error_for_a_cancelled_call_disturbs_nobody() -> None:
 
 
 async def test_shutting_down_while_a_session_is_being_opened_again_closes_it_there() -> None:
-    async with puppets() as hosts, CodeModeProvider(hosts.command) as provider:
+    async with open_puppets() as hosts, CodeModeProvider(hosts.command) as provider:
         sessions: list[Session] = []
         async with anyio.create_task_group() as nursery:
 

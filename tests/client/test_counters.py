@@ -25,7 +25,10 @@ from codemode_protocol.errors import (
 from codemode_protocol.limits import MIB, Limits, limit_named_in
 from codemode_protocol.values import ExecuteRequest, Result, ToolInvocation, WaitRequest
 from tests.client.host_process import kill_host
-from tests.client.recorder import Recorder, definition, forever
+from tests.client.recorder import Recorder, define_tool, forever
+
+# The loops differ below sessions, where others prove it on each.
+pytestmark = pytest.mark.loops("asyncio")
 
 OWN_HOST = pytest.mark.skipif("CODEMODE_TEST_HOST" in os.environ, reason="its limits are told by our own host's texts")
 FOREVER = ExecuteRequest("call", [], "await new Promise(() => {})", 0)
@@ -91,7 +94,7 @@ async def test_each_call_is_counted_by_what_came_of_it(host_command: list[str]) 
         source = "void tools.hang(); await tools.good(); " + "".join(
             f"await tools.{name}().catch(() => {{}}); " for name in ("refuse", "crash", "nonsense")
         )
-        response = await session.run(source, [definition(name) for name in names])
+        response = await session.run(source, [define_tool(name) for name in names])
         assert isinstance(response, Result)
         assert response.error_text is None
         await recorder.until(lambda: recorder.closed)
@@ -148,6 +151,7 @@ async def test_a_program_that_cannot_be_run_is_a_host_that_did_not_start() -> No
     assert counters.hosts_ended == {"not_spawned": 1}
 
 
+@pytest.mark.loops("asyncio", "trio")
 async def test_a_cell_whose_caller_was_cancelled_is_counted_as_abandoned(host_command: list[str]) -> None:
     recorder = Recorder()
     async with CodeModeProvider(host_command) as provider, provider.session(recorder) as session:
@@ -173,7 +177,7 @@ async def test_counters_are_read_by_another_thread_while_cells_run(host_command:
         async with anyio.create_task_group() as nursery:
             nursery.start_soon(anyio.to_thread.run_sync, look)
             for _ in range(5):
-                await session.run("await Promise.all([tools.echo(), tools.echo()])", [definition("echo")])
+                await session.run("await Promise.all([tools.echo(), tools.echo()])", [define_tool("echo")])
             over.set()
     for counters in seen:
         assert counters.cells_live >= 0
@@ -238,8 +242,8 @@ async def test_limits_are_counted_by_their_names(host_command: list[str]) -> Non
         ("no process can be started for the cell: Too many open files", "processes"),
         ("the host has 1000 cells already, as many as it may have", "cells"),
         ("Error: x\n@exec:1:1\nnothing was stored: the session's values would take more than 64 MiB", "stored_bytes"),
-        ("Error: cell exceeded its memory limit of 256 MiB", None),
-        ("cell exceeded its memory limit of 256 MiB" + "!" * 10_000, None),
+        ("Error: cell exceeded its memory limit of 512 MiB", None),
+        ("cell exceeded its memory limit of 512 MiB" + "!" * 10_000, None),
         ("ReferenceError: x is not defined", None),
         ("", None),
     ],

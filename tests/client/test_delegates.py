@@ -27,7 +27,7 @@ from codemode_protocol.messages import (
     ToolResult,
 )
 from codemode_protocol.values import ExecuteRequest, ToolInvocation, ToolKind, ToolName
-from tests.client.puppet import Puppet, puppets, yielded
+from tests.client.puppet import Puppet, open_puppets, yielded
 from tests.client.recorder import Recorder, forever
 
 CELL = ExecuteRequest("call", [], "")
@@ -36,7 +36,7 @@ CELL = ExecuteRequest("call", [], "")
 @asynccontextmanager
 async def cell(recorder: Recorder, **options: int) -> AsyncIterator[tuple[Session, Puppet]]:
     """A live cell "1" that has yielded."""
-    async with puppets() as hosts, CodeModeProvider(hosts.command, **options) as provider:  # type: ignore[arg-type]
+    async with open_puppets() as hosts, CodeModeProvider(hosts.command, **options) as provider:  # type: ignore[arg-type]
         sessions: list[Session] = []
         async with anyio.create_task_group() as nursery:
 

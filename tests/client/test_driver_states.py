@@ -18,8 +18,8 @@ from codemode_client._session.options import ProviderOptions
 from codemode_client.counters import Tally
 from codemode_protocol.errors import HostError, HostLostError, HostStartError, ProviderClosedError
 from codemode_protocol.values import ExecuteRequest, ToolInvocation
-from tests.client.loops import entered_loop
-from tests.client.puppet import Puppet, puppets
+from tests.client.loops import enter_loop
+from tests.client.puppet import Puppet, open_puppets
 from tests.client.recorder import Recorder, forever
 
 pytestmark = pytest.mark.loops("asyncio")  # the states are the same on each; what is of the loop, test_loops has
@@ -52,7 +52,7 @@ BY_ITSELF = {(S.WAITING, S.STARTING), (S.STOPPING, S.GONE), (S.GONE, S.FINISHED)
 
 
 @asynccontextmanager
-async def driver_in(state: DriverState) -> AsyncIterator[Driver]:
+async def open_driver(state: DriverState) -> AsyncIterator[Driver]:
     """A host's driver in a state, of which it does not leave by itself; ended with the block."""
     release = anyio.Event()
 
@@ -84,7 +84,7 @@ async def driver_in(state: DriverState) -> AsyncIterator[Driver]:
             await host.leave()
             await (driver.gone if state is S.GONE else driver.finished).get()
 
-    async with puppets() as hosts, entered_loop() as loop:
+    async with open_puppets() as hosts, enter_loop() as loop:
         start_after = loop.time() + 3600 if state is S.WAITING else 0.0
         driver = Driver(ProviderOptions(hosts.command), loop, Tally(), start_after)
         driver.start()
@@ -108,7 +108,7 @@ async def test_every_event_in_every_state_leads_where_the_table_says_or_is_refus
     state: DriverState, event: Event
 ) -> None:
     expected = EVENTS[event].get(state, REFUSED)
-    async with driver_in(state) as driver:
+    async with open_driver(state) as driver:
         if expected is REFUSED:
             with pytest.raises(AssertionError):
                 event(driver)
@@ -127,7 +127,7 @@ def test_every_transition_of_the_table_is_one_that_comes() -> None:
 
 
 async def test_a_start_that_is_put_off_comes_with_time() -> None:
-    async with puppets() as hosts, entered_loop() as loop:
+    async with open_puppets() as hosts, enter_loop() as loop:
         driver = Driver(ProviderOptions(hosts.command), loop, Tally(), loop.time() + 0.01)
         driver.start()
         assert (driver.state, driver.pid) == (S.WAITING, None)
@@ -143,7 +143,7 @@ async def test_a_start_that_is_put_off_comes_with_time() -> None:
 
 @pytest.mark.parametrize("state", S, ids=lambda state: state.value)
 async def test_a_state_says_what_can_be_had_of_the_host(state: DriverState) -> None:
-    async with driver_in(state) as driver:
+    async with open_driver(state) as driver:
         stopped = state in (S.STOPPING, S.GONE, S.FINISHED)
         assert driver.usable == (state is S.READY)
         assert (driver.lost, driver.closing) == (stopped, stopped)
@@ -158,7 +158,7 @@ async def test_a_state_says_what_can_be_had_of_the_host(state: DriverState) -> N
 async def test_a_host_that_dies_is_stopped_and_its_error_says_when_it_was(
     state: DriverState, kind: type[HostError]
 ) -> None:
-    async with driver_in(state) as driver:
+    async with open_driver(state) as driver:
         assert driver.pid is not None
         os.kill(driver.pid, signal.SIGKILL)
         await driver.gone.get()
@@ -168,12 +168,12 @@ async def test_a_host_that_dies_is_stopped_and_its_error_says_when_it_was(
 
 
 async def test_the_first_cause_is_the_one_that_counts() -> None:
-    async with driver_in(S.READY) as driver:
+    async with open_driver(S.READY) as driver:
         driver.fail("the first")
         driver.fail("the second")
         driver.close()
         assert "the first" in str(driver.error())
-    async with driver_in(S.READY) as driver:
+    async with open_driver(S.READY) as driver:
         driver.close()
         driver.fail("too late")
         assert isinstance(driver.error(), ProviderClosedError)

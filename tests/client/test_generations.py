@@ -14,7 +14,7 @@ from codemode_client import CodeModeProvider, Session, StartedCell
 from codemode_protocol.errors import HostLostError, HostStartError, SessionClosedError, StaleCellError
 from codemode_protocol.messages import Execute, OpenSession, ShutdownSession, Terminate, Wait
 from codemode_protocol.values import ExecuteRequest, LiveCell, MissingCell, ToolInvocation, WaitRequest
-from tests.client.puppet import Puppet, Puppets, missing, puppets, result, terminated, yielded
+from tests.client.puppet import Puppet, Puppets, missing, open_puppets, result, terminated, yielded
 from tests.client.recorder import Recorder, forever
 
 CELL = ExecuteRequest("call", [], "")
@@ -56,7 +56,7 @@ async def _lose(host: Puppet, recorder: Recorder, *cells: str) -> None:
 
 async def test_the_second_generation_has_ids_of_its_own_everywhere() -> None:
     recorder = Recorder()
-    async with puppets() as hosts, CodeModeProvider(hosts.command) as provider:
+    async with open_puppets() as hosts, CodeModeProvider(hosts.command) as provider:
         session, host = await _open(provider, hosts, recorder)
         cell = await _start(session, host, "1")
         assert (session.generation, cell.cell_id) == (1, "1")
@@ -101,7 +101,7 @@ async def test_the_second_generation_has_ids_of_its_own_everywhere() -> None:
 
 async def test_a_cell_of_another_generation_is_refused_before_anything_is_sent() -> None:
     recorder = Recorder()
-    async with puppets() as hosts, CodeModeProvider(hosts.command) as provider:
+    async with open_puppets() as hosts, CodeModeProvider(hosts.command) as provider:
         session, host = await _open(provider, hosts, recorder)
         for stale in ("g2:1", "g9:1"):
             with pytest.raises(StaleCellError):
@@ -137,7 +137,7 @@ async def test_a_cell_of_another_generation_is_refused_before_anything_is_sent()
 @pytest.mark.parametrize("phase", ["open", "execute", "initial response", "wait", "terminate", "tool call"])
 async def test_a_call_under_way_fails_with_the_cause_of_the_loss(phase: str) -> None:
     recorder = Recorder(tool=forever)
-    async with puppets() as hosts, CodeModeProvider(hosts.command) as provider:
+    async with open_puppets() as hosts, CodeModeProvider(hosts.command) as provider:
         if phase == "open":
             async with anyio.create_task_group() as nursery:
 
@@ -193,7 +193,7 @@ async def test_a_call_under_way_fails_with_the_cause_of_the_loss(phase: str) -> 
 
 async def test_shutting_down_a_session_whose_host_is_lost_is_a_success() -> None:
     recorder = Recorder()
-    async with puppets() as hosts, CodeModeProvider(hosts.command) as provider:
+    async with open_puppets() as hosts, CodeModeProvider(hosts.command) as provider:
         session, host = await _open(provider, hosts, recorder)
         await _start(session, host, "1")
         async with anyio.create_task_group() as nursery:
@@ -208,7 +208,7 @@ async def test_shutting_down_a_session_whose_host_is_lost_is_a_success() -> None
 
 async def test_an_idle_loss_is_noticed_and_the_next_call_starts_a_host() -> None:
     recorder = Recorder()
-    async with puppets() as hosts, CodeModeProvider(hosts.command) as provider:
+    async with open_puppets() as hosts, CodeModeProvider(hosts.command) as provider:
         session, host = await _open(provider, hosts, recorder)
         await _start(session, host, "1")
         await _lose(host, recorder, "1")
@@ -223,7 +223,7 @@ async def test_an_idle_loss_is_noticed_and_the_next_call_starts_a_host() -> None
 
 async def test_each_session_counts_its_own_generations() -> None:
     recorder = Recorder()
-    async with puppets() as hosts, CodeModeProvider(hosts.command) as provider:
+    async with open_puppets() as hosts, CodeModeProvider(hosts.command) as provider:
         first, host = await _open(provider, hosts, recorder, "first")
         await _start(first, host, "1")
         await _lose(host, recorder, "1")
@@ -244,7 +244,7 @@ async def test_each_session_counts_its_own_generations() -> None:
 
 async def test_many_calls_at_once_after_a_loss_bind_the_session_once() -> None:
     recorder = Recorder()
-    async with puppets() as hosts, CodeModeProvider(hosts.command) as provider:
+    async with open_puppets() as hosts, CodeModeProvider(hosts.command) as provider:
         session, host = await _open(provider, hosts, recorder)
         await _start(session, host, "1")
         await _lose(host, recorder, "1")
@@ -266,7 +266,7 @@ async def test_many_calls_at_once_after_a_loss_bind_the_session_once() -> None:
 
 async def test_a_host_lost_while_a_session_is_bound_again_does_not_use_up_a_generation() -> None:
     recorder = Recorder()
-    async with puppets() as hosts, CodeModeProvider(hosts.command, first_backoff=0.01) as provider:
+    async with open_puppets() as hosts, CodeModeProvider(hosts.command, first_backoff=0.01) as provider:
         session, host = await _open(provider, hosts, recorder)
         await _start(session, host, "1")
         await _lose(host, recorder, "1")
@@ -291,7 +291,7 @@ async def test_a_host_lost_while_a_session_is_bound_again_does_not_use_up_a_gene
 
 
 async def test_a_plain_id_that_was_never_given_is_the_hosts_to_refuse() -> None:
-    async with puppets() as hosts, CodeModeProvider(hosts.command) as provider:
+    async with open_puppets() as hosts, CodeModeProvider(hosts.command) as provider:
         session, host = await _open(provider, hosts, Recorder())
         outcomes = []
         async with anyio.create_task_group() as nursery:
@@ -306,7 +306,7 @@ async def test_a_plain_id_that_was_never_given_is_the_hosts_to_refuse() -> None:
 
 async def test_output_that_was_kept_for_a_cell_ends_with_its_host() -> None:
     recorder = Recorder()
-    async with puppets() as hosts, CodeModeProvider(hosts.command) as provider:
+    async with open_puppets() as hosts, CodeModeProvider(hosts.command) as provider:
         session, host = await _open(provider, hosts, recorder)
         await _start(session, host, "1")
         with anyio.CancelScope() as scope:
@@ -338,7 +338,7 @@ async def test_shutting_down_waits_for_the_calls_of_earlier_generations() -> Non
         raise AssertionError
 
     recorder = Recorder(tool=tool)
-    async with puppets() as hosts, CodeModeProvider(hosts.command) as provider:
+    async with open_puppets() as hosts, CodeModeProvider(hosts.command) as provider:
         session, host = await _open(provider, hosts, recorder)
         await _start(session, host, "1")
         await host.call_tool("1")

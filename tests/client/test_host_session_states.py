@@ -23,7 +23,7 @@ from codemode_protocol.messages import (
     ShutdownSession,
     Success,
 )
-from tests.client.loops import entered_loop
+from tests.client.loops import enter_loop
 from tests.client.recorder import Recorder
 
 pytestmark = pytest.mark.loops("asyncio")  # the states are the same on each; what is of the loop, test_loops has
@@ -62,7 +62,7 @@ class Host:
     def cell_is_live(self, session_id: str, host_id: str) -> bool:
         raise AssertionError
 
-    async def room(self) -> None:
+    async def room(self, *, ahead: bool = False) -> None:
         raise AssertionError
 
     def error(self) -> CodeModeError:
@@ -132,8 +132,8 @@ EVENTS: Mapping[Event, Mapping[HostSessionState, HostSessionState]] = {
 
 
 @asynccontextmanager
-async def session_in(state: HostSessionState) -> AsyncIterator[tuple[HostSession, Host]]:
-    async with entered_loop() as loop:
+async def open_session(state: HostSessionState) -> AsyncIterator[tuple[HostSession, Host]]:
+    async with enter_loop() as loop:
         host = Host(loop)
         session = HostSession(host, "s", Recorder(), 1, copy_context())
         session.open()
@@ -151,7 +151,7 @@ async def test_every_event_in_every_state_leads_where_the_table_says_or_is_refus
     state: HostSessionState, event: Event
 ) -> None:
     expected = EVENTS[event].get(state, REFUSED)
-    async with session_in(state) as (session, _):
+    async with open_session(state) as (session, _):
         if expected is REFUSED:
             with pytest.raises(AssertionError):
                 event(session)
@@ -171,7 +171,7 @@ def test_every_transition_of_the_table_is_one_that_an_event_makes() -> None:
 
 @pytest.mark.parametrize("state", S, ids=lambda state: state.value)
 async def test_a_state_says_whether_the_session_can_be_used(state: HostSessionState) -> None:
-    async with session_in(state) as (session, host):
+    async with open_session(state) as (session, host):
         assert session.over == (TRANSITIONS[state] == frozenset())
         assert session.lost == (session.over or state is S.LOST)
         assert session.closed.done == session.over
@@ -184,14 +184,14 @@ async def test_a_state_says_whether_the_session_can_be_used(state: HostSessionSt
 
 @pytest.mark.parametrize("event", [refuse_opening, refuse_shutdown])
 async def test_a_refusal_is_the_error_of_what_was_asked(event: Event) -> None:
-    async with session_in(S.OPENING if event is refuse_opening else S.CLOSING) as (session, _):
+    async with open_session(S.OPENING if event is refuse_opening else S.CLOSING) as (session, _):
         event(session)
         with pytest.raises(RequestFailedError, match="no"):
             await (session.opened if event is refuse_opening else session.closed).get()
 
 
 async def test_a_shutdown_that_is_not_answered_in_its_time_is_a_fault_of_the_host() -> None:
-    async with session_in(S.OPEN) as (session, host):
+    async with open_session(S.OPEN) as (session, host):
         host.shutdown_timeout = 0.001
         session.shut_down()
         await Slot[None](host.loop).wait(0.05)

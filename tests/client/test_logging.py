@@ -25,7 +25,10 @@ from codemode_protocol.errors import (
 )
 from codemode_protocol.values import ExecuteRequest, ToolInvocation, WaitRequest
 from tests.client.host_process import kill_host, require_host_pid
-from tests.client.recorder import Recorder, definition
+from tests.client.recorder import Recorder, define_tool
+
+# The loops differ below sessions, where others prove it on each.
+pytestmark = pytest.mark.loops("asyncio")
 
 SECRET = "s3cr3t"
 
@@ -69,7 +72,7 @@ async def test_the_life_of_a_host_a_session_and_a_cell_is_told_with_its_ids(host
     with listening() as records:
         async with CodeModeProvider(host_command) as provider:
             async with provider.session(recorder, "mine") as session:
-                cell = await session.execute(ExecuteRequest("call-7", [definition("echo")], "await tools.echo()"))
+                cell = await session.execute(ExecuteRequest("call-7", [define_tool("echo")], "await tools.echo()"))
                 await cell.initial_response()
                 await recorder.until(lambda: recorder.closed)
             pid = require_host_pid(provider)
@@ -107,7 +110,7 @@ async def test_a_tools_own_exception_is_logged_with_its_traceback(host_command: 
     source = "await tools.crash().catch(() => {}); await tools.refuse().catch(() => {})"
     with listening(logging.INFO) as records:
         async with CodeModeProvider(host_command) as provider, provider.session(recorder, "mine") as session:
-            await session.run(source, [definition("crash"), definition("refuse")])
+            await session.run(source, [define_tool("crash"), define_tool("refuse")])
     record = records.find("tool crash failed")
     assert (record.levelname, record.tool, record.call) == ("WARNING", "crash", "tool-1")  # type: ignore[attr-defined]
     assert record.exc_info is not None
@@ -204,7 +207,7 @@ async def test_sources_arguments_results_and_output_are_not_logged(host_command:
     source = f"const s = await tools.echo('{SECRET}'); text(s); store('k', s); notify(s); throw new Error(s)"
     with listening() as records:
         async with CodeModeProvider(host_command) as provider, provider.session(recorder) as session:
-            await session.run(source, [definition("echo")])
+            await session.run(source, [define_tool("echo")])
             await recorder.until(lambda: recorder.closed)
     assert len(records.all) >= 7
     assert SECRET not in records.text()
@@ -222,7 +225,7 @@ async def test_a_handler_that_fails_disturbs_no_cell(
     try:
         with listening():
             async with CodeModeProvider(host_command) as provider, provider.session(Recorder()) as session:
-                await session.run("await tools.echo()", [definition("echo")])
+                await session.run("await tools.echo()", [define_tool("echo")])
                 assert provider.counters.hosts_started == 1
     finally:
         logger.removeHandler(handler)
@@ -233,7 +236,7 @@ NOTHING = """
 import logging, sys
 import trio
 from codemode_client import CodeModeProvider
-from tests.client.recorder import Recorder, definition
+from tests.client.recorder import Recorder, define_tool
 
 made = []
 logging.setLogRecordFactory(lambda *args, **kwargs: made.append(args) or logging.LogRecord(*args, **kwargs))
@@ -241,7 +244,7 @@ logging.setLogRecordFactory(lambda *args, **kwargs: made.append(args) or logging
 async def main():
     recorder = Recorder()
     async with CodeModeProvider(sys.argv[1:]) as provider, provider.session(recorder) as session:
-        await session.run("text(await tools.echo())", [definition("echo")])
+        await session.run("text(await tools.echo())", [define_tool("echo")])
         await recorder.until(lambda: recorder.closed)
 
 trio.run(main)

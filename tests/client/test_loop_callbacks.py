@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from codemode_client._loops.interface import Loop
-from tests.client.loops import entered_loop, run_turns
+from tests.client.loops import enter_loop, run_turns
 
 place: contextvars.ContextVar[str] = contextvars.ContextVar("place", default="nowhere")
 
@@ -40,7 +40,7 @@ def fill(descriptor: int) -> None:
 
 
 async def test_a_timer_calls_once_and_not_before_its_time() -> None:
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         begin = loop.time()
         called: list[float] = []
         waiter = loop.waiter()
@@ -52,7 +52,7 @@ async def test_a_timer_calls_once_and_not_before_its_time() -> None:
 
 
 async def test_a_timer_that_is_closed_calls_nobody_and_may_be_closed_again() -> None:
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         called: list[str] = []
         timer = loop.call_later(0, lambda: called.append("too late"))
         timer.close()
@@ -65,7 +65,7 @@ async def test_a_timer_that_is_closed_calls_nobody_and_may_be_closed_again() -> 
 
 
 async def test_a_readable_descriptor_calls_until_it_is_closed() -> None:
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         with open_pipe() as (read, write):
             got: list[bytes] = []
             waiter = loop.waiter()
@@ -90,7 +90,7 @@ async def test_a_readable_descriptor_calls_until_it_is_closed() -> None:
 
 
 async def test_a_writable_descriptor_calls_when_there_is_room() -> None:
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         with open_pipe() as (read, write):
             fill(write)
             called: list[str] = []
@@ -113,7 +113,7 @@ async def test_a_writable_descriptor_calls_when_there_is_room() -> None:
 async def test_both_directions_of_one_descriptor_are_watched_at_once() -> None:
     here, there = socket.socketpair()
     with here, there:
-        async with entered_loop() as loop:
+        async with enter_loop() as loop:
             called: set[str] = set()
             waiter = loop.waiter()
 
@@ -133,7 +133,7 @@ async def test_both_directions_of_one_descriptor_are_watched_at_once() -> None:
 
 
 async def test_a_callback_that_closes_the_watch_before_the_next_event_is_the_last() -> None:
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         with open_pipe() as (read, write):
             called: list[int] = []
 
@@ -150,7 +150,7 @@ async def test_a_callback_that_closes_the_watch_before_the_next_event_is_the_las
 
 
 async def test_any_thread_may_have_a_function_called_on_the_loop() -> None:
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         waiter = loop.waiter()
         threads: list[int] = []
 
@@ -168,7 +168,7 @@ async def test_any_thread_may_have_a_function_called_on_the_loop() -> None:
 @pytest.mark.parametrize("run", [asyncio.run, lambda main: trio.run(lambda: main)], ids=["asyncio", "trio"])
 def test_after_the_loops_end_a_threads_call_does_nothing(run: Callable[[object], Loop]) -> None:
     async def main() -> Loop:
-        async with entered_loop() as loop:
+        async with enter_loop() as loop:
             return loop
 
     called: list[int] = []

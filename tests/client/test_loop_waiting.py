@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from codemode_client._loops.interface import Waiter
-from tests.client.loops import entered_loop, run_turns
+from tests.client.loops import enter_loop, run_turns
 
 place: contextvars.ContextVar[str] = contextvars.ContextVar("place", default="nowhere")
 
@@ -29,7 +29,7 @@ async def test_a_sleeper_is_woken_once_and_knows_it() -> None:
 
     waiters: list[Waiter] = []
     told: list[str] = []
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         loop.start(sleep)
         await run_turns(loop)
         assert not waiters[0].done()
@@ -49,7 +49,7 @@ async def test_a_sleeper_that_is_cancelled_is_told_of_in_the_same_step_as_the_ca
 
     waiters: list[Waiter] = []
     told: list[str] = []
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         task = loop.start(sleep)
         await run_turns(loop)
         task.cancel()
@@ -62,7 +62,7 @@ async def test_sleepers_that_are_cancelled_together_are_told_of_in_the_order_of_
         await loop.waiter(lambda: told.append(name))
 
     told: list[int] = []
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         tasks = [loop.start(partial(sleep, name)) for name in range(4)]
         await run_turns(loop)
         for name in (2, 0, 3, 1):
@@ -82,7 +82,7 @@ async def test_what_is_shielded_runs_to_its_end_and_the_cancellation_comes_after
         return "result"
 
     reached: list[str] = []
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         with anyio.CancelScope() as scope:
             await loop.shield(work)
             await loop.checkpoint()
@@ -96,7 +96,7 @@ async def test_what_is_shielded_gives_its_result_or_its_error() -> None:
         await loop.checkpoint()
         return 7
 
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         assert await loop.shield(give) == 7
         with pytest.raises(LookupError):
             await loop.shield(fail)
@@ -109,7 +109,7 @@ async def test_a_shield_holds_against_one_cancelling_after_another() -> None:
         await go_on.wait()
         ended.set()
 
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         begun, go_on, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
         task = asyncio.create_task(loop.shield(work))
         await begun.wait()
@@ -131,7 +131,7 @@ async def test_an_error_of_what_is_shielded_gives_way_to_the_cancellation_and_no
 
     complaints: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         task = asyncio.create_task(loop.shield(break_later))
         await asyncio.sleep(0)
         task.cancel()
@@ -145,7 +145,7 @@ async def test_a_checkpoint_lets_others_run_and_takes_a_cancellation() -> None:
         ran.append(1)
 
     ran: list[int] = []
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         loop.start(note)
         await loop.checkpoint()
         await loop.checkpoint()
@@ -157,7 +157,7 @@ async def test_a_checkpoint_lets_others_run_and_takes_a_cancellation() -> None:
 
 
 async def test_checking_for_a_cancellation_goes_on_where_there_is_none() -> None:
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         await loop.checkpoint_if_cancelled()
         with anyio.CancelScope() as scope:
             scope.cancel()
@@ -167,7 +167,7 @@ async def test_checking_for_a_cancellation_goes_on_where_there_is_none() -> None
 
 
 async def test_a_cancellation_is_told_from_an_error() -> None:
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         caught: list[BaseException] = []
         with anyio.CancelScope() as scope:
             scope.cancel()

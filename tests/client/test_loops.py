@@ -14,7 +14,7 @@ import trio
 
 from codemode_client._loops.running import running_loop
 from tests.client.forks import ask_in_fork
-from tests.client.loops import entered_loop, run_turns
+from tests.client.loops import enter_loop, run_turns
 
 place: contextvars.ContextVar[str] = contextvars.ContextVar("place", default="nowhere")
 
@@ -34,7 +34,7 @@ async def test_leaving_waits_for_every_task_and_for_those_that_tasks_start() -> 
         await run_turns(loop)
         ended.append("second")
 
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         loop.start(first)
         assert ended == []
     assert ended == ["first", "second"]
@@ -46,7 +46,7 @@ async def test_a_task_never_runs_within_the_function_that_starts_it() -> None:
     async def run() -> None:
         ran.append(1)
 
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         loop.start(run)
         loop.call_later(0, lambda: ran.append(2))
         loop.call_from_thread(lambda: ran.append(3))
@@ -66,7 +66,7 @@ async def test_a_task_runs_in_a_copy_of_the_context_that_it_is_given_or_else_of_
     place.set("given")
     given = contextvars.copy_context()
     place.set("here")
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         loop.start(run, given)
         loop.start(run, given)
         loop.start(run)
@@ -85,7 +85,7 @@ async def test_a_task_that_is_cancelled_ends_and_is_no_failure() -> None:
             reached.append(f"{name} cancelled" if loop.is_cancellation(error) else repr(error))
             raise
 
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         begun = loop.start(lambda: sleep("first"))
         await run_turns(loop)
         begun.cancel()
@@ -105,7 +105,7 @@ async def test_tasks_are_not_cancelled_with_the_block_that_they_belong_to() -> N
 
     ended: list[str] = []
     with anyio.CancelScope() as scope:
-        async with entered_loop() as loop:
+        async with enter_loop() as loop:
             loop.start(run)
             await run_turns(loop)
             scope.cancel()
@@ -124,7 +124,7 @@ async def fail() -> None:
 async def test_a_failure_of_an_own_task_ends_the_block_and_is_raised_where_it_is_left() -> None:
     went_on = False
     with pytest.raises(ExceptionGroup) as caught:
-        async with entered_loop() as loop:
+        async with enter_loop() as loop:
             loop.start(fail)
             await loop.waiter()
             went_on = True
@@ -142,7 +142,7 @@ async def test_an_own_tasks_failure_is_raised_when_leaving_was_cancelled() -> No
 
     cancelled: list[Callable[[], object]] = []
     with pytest.raises(BaseExceptionGroup) as caught, anyio.CancelScope() as scope:
-        async with entered_loop() as loop:
+        async with enter_loop() as loop:
 
             def cancel() -> None:
                 scope.cancel()
@@ -159,7 +159,7 @@ async def test_every_failure_is_raised_and_not_only_the_first() -> None:
         raise KeyError("another")
 
     with pytest.raises(ExceptionGroup) as caught:
-        async with entered_loop() as loop:
+        async with enter_loop() as loop:
             loop.start(fail)
             loop.start(fail_too)
     assert caught.group_contains(LookupError, match="of the client's own")
@@ -168,7 +168,7 @@ async def test_every_failure_is_raised_and_not_only_the_first() -> None:
 
 async def test_an_exception_of_the_caller_passes_as_it_is() -> None:
     with pytest.raises(ZeroDivisionError):
-        async with entered_loop() as loop:
+        async with enter_loop() as loop:
             loop.start(loop.checkpoint)
             raise ZeroDivisionError
 
@@ -177,7 +177,7 @@ async def test_an_exception_of_the_caller_passes_as_it_is() -> None:
 
 
 async def test_a_loop_knows_whether_it_runs_the_caller() -> None:
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         assert loop.current() is loop.identity
         loop.check()
         errors: list[BaseException] = []
@@ -200,7 +200,7 @@ async def test_another_loop_in_another_thread_is_another() -> None:
             loop.check()
         return loop.current(), running_loop().identity
 
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         # The same kind of loop: its own `current` looks at the thread that it is called in.
         run = trio.run if trio.lowlevel.in_trio_run() else lambda function: asyncio.run(function())
         current, identity = await anyio.to_thread.run_sync(run, look)
@@ -210,7 +210,7 @@ async def test_another_loop_in_another_thread_is_another() -> None:
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # forking with threads is the point
 async def test_a_fork_has_no_part_in_the_loop() -> None:
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         assert f"belongs to process {os.getpid()}, of which this is a fork" in ask_in_fork(loop.check)
 
 
@@ -228,7 +228,7 @@ def test_what_ends_a_program_ends_asyncios_run_from_an_own_task(kind: type[BaseE
         raise kind
 
     async def main() -> None:
-        async with entered_loop() as loop:
+        async with enter_loop() as loop:
             loop.start(stop)
             await asyncio.sleep(60)
 
@@ -241,7 +241,7 @@ async def test_what_cancelled_the_block_is_taken_back_when_a_failure_is_raised_i
     task = asyncio.current_task()
     assert task is not None
     with pytest.raises(ExceptionGroup):
-        async with entered_loop() as loop:
+        async with enter_loop() as loop:
             loop.start(fail)
             await asyncio.sleep(60)
     assert task.cancelling() == 0

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import anyio
+import pytest
 
 from codemode_client import CodeModeProvider, ModelOutput, ModelTools
 from codemode_protocol.values import InputImage
 from tests.client.model_tools import ENDLESS, Gate, open_tools, read_output
-from tests.client.recorder import Recorder, definition, forever
+from tests.client.recorder import Recorder, define_tool, forever
+
+# The loops differ below sessions, where others prove it on each.
+pytestmark = pytest.mark.loops("asyncio")
 
 
 async def test_a_script_runs_to_its_end(host_command: list[str]) -> None:
@@ -59,7 +63,7 @@ async def test_a_waits_budget_goes_before_the_pragmas_and_that_before_the_defaul
         return result.text.count("x")
 
     async with CodeModeProvider(host_command) as provider, provider.session(Recorder()) as session:
-        tools = ModelTools(session, [definition("echo")], max_output_tokens=50)
+        tools = ModelTools(session, [define_tool("echo")], max_output_tokens=50)
         big = 'text("x".repeat(1000));'
         assert size(await tools.exec(big)) == 200
         for budget, expected in ((None, 40), (20, 80)):
@@ -95,6 +99,7 @@ async def test_what_the_host_refuses_is_refused(host_command: list[str]) -> None
         assert (await tools.exec("text(1)")).status == "completed"
 
 
+@pytest.mark.loops("asyncio", "trio")
 async def test_a_cancelled_exec_leaves_no_cell_behind(host_command: list[str]) -> None:
     recorder = Recorder(hang=forever)
     async with open_tools(host_command, recorder, "hang") as tools:

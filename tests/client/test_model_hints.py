@@ -8,7 +8,10 @@ import pytest
 
 from codemode_client import CodeModeProvider, ModelTools
 from codemode_client._model.hints import HINTS, MAX_LISTED, hint, suggestion
-from tests.client.recorder import Recorder, definition
+from tests.client.recorder import Recorder, define_tool
+
+# The loops differ below sessions, where others prove it on each.
+pytestmark = pytest.mark.loops("asyncio")
 
 FENCE = "Markdown fence"
 TYPESCRIPT = "If this is TypeScript"
@@ -84,7 +87,7 @@ NO_MISTAKES_OF_THESE = [
 
 
 async def test_each_mistake_gets_its_hint_and_each_hint_has_its_mistake(host_command: list[str]) -> None:
-    definitions = [definition("read_file"), definition("list_files")]
+    definitions = [define_tool("read_file"), define_tool("list_files")]
     given = set()
     async with CodeModeProvider(host_command) as provider, provider.session(Recorder()) as session:
         tools = ModelTools(session, definitions)
@@ -104,7 +107,7 @@ async def test_each_mistake_gets_its_hint_and_each_hint_has_its_mistake(host_com
 
 async def test_what_the_hints_recommend_works(host_command: list[str]) -> None:
     async with CodeModeProvider(host_command) as provider, provider.session(Recorder()) as session:
-        tools = ModelTools(session, [definition("read_file")])
+        tools = ModelTools(session, [define_tool("read_file")])
         result = await tools.exec(
             "await new Promise((resolve) => setTimeout(resolve, 1)); store('a', {b: 1}); text(load('a'));"
             "text(ALL_TOOLS.map((tool) => tool.name)); text(typeof Intl); exit(); null.x"

@@ -11,6 +11,9 @@ import pytest
 
 from codemode_client import CodeModeProvider, ModelTools
 
+# The loops differ below sessions, where others prove it on each.
+pytestmark = pytest.mark.loops("asyncio")
+
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "model.md").read_text(encoding="utf-8")
 SCRIPT = "text(await tools.weather({city: 'Oslo'}))"
 ANSWER = 'Output:\n{"city":"Oslo","celsius":18}'

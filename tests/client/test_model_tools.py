@@ -17,7 +17,10 @@ from codemode_protocol.errors import HostStartError, SessionClosedError
 from codemode_protocol.tools import ToolNameConflictError
 from tests.client.host_process import kill_host
 from tests.client.model_tools import ENDLESS, open_tools, read_output
-from tests.client.recorder import Recorder, definition, forever
+from tests.client.recorder import Recorder, define_tool, forever
+
+# The loops differ below sessions, where others prove it on each.
+pytestmark = pytest.mark.loops("asyncio")
 
 # call
 
@@ -63,7 +66,7 @@ async def test_what_a_model_does_wrong_is_an_answer(host_command: list[str]) -> 
 
 async def test_the_tools_have_the_names_that_they_were_given(host_command: list[str]) -> None:
     async with CodeModeProvider(host_command) as provider, provider.session(Recorder()) as session:
-        tools = ModelTools(session, [definition("echo")], exec_name="run_js", wait_name="resume")
+        tools = ModelTools(session, [define_tool("echo")], exec_name="run_js", wait_name="resume")
         run, resume = tools.definitions
         assert (run.name, run.freeform, resume.name, resume.freeform) == ("run_js", True, "resume", False)
         assert "echo" in run.description
@@ -77,13 +80,13 @@ async def test_the_tools_have_the_names_that_they_were_given(host_command: list[
 async def test_tools_that_are_added_later_are_there_for_the_next_script(host_command: list[str]) -> None:
     class Growing:
         def __init__(self) -> None:
-            self.definitions = [definition("first")]
+            self.definitions = [define_tool("first")]
 
     async with CodeModeProvider(host_command) as provider, provider.session(Recorder()) as session:
         source = Growing()
         tools = ModelTools(session, source)
         assert read_output(await tools.exec("text(typeof tools.second)")) == ["undefined"]
-        source.definitions.append(definition("second"))
+        source.definitions.append(define_tool("second"))
         assert read_output(await tools.exec("text(typeof tools.second)")) == ["function"]
         assert "second" in tools.definitions[0].description
 
@@ -98,7 +101,7 @@ async def test_numbers_and_names_that_make_no_sense_are_the_callers_mistake(host
         with pytest.raises(ValueError, match="both"):
             ModelTools(session, [], exec_name="run", wait_name="run")
         with pytest.raises(ToolNameConflictError):
-            ModelTools(session, [definition("a-b"), definition("a_b")])
+            ModelTools(session, [define_tool("a-b"), define_tool("a_b")])
 
 
 @pytest.mark.parametrize("setting", ["max_output_tokens", "yield_time_ms", "max_wait_ms"])
@@ -116,7 +119,7 @@ def test_a_negative_setting_is_the_programs_mistake(setting: str) -> None:
 async def test_a_lost_host_is_an_answer_that_says_what_is_gone(host_command: list[str], phase: str) -> None:
     recorder = Recorder(hang=forever)
     async with CodeModeProvider(host_command) as provider, provider.session(recorder) as session:
-        tools = ModelTools(session, [definition("hang")])
+        tools = ModelTools(session, [define_tool("hang")])
         results: list[ModelOutput] = []
 
         async def call() -> None:

@@ -23,6 +23,7 @@ WAYS_OF_ENDING = {
     "rejected",
     "handshake_timeout",
     "shutdown_timeout",
+    "stall_timeout",
     "protocol_violation",
     "answers_unread",
     "client_fault",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 import anyio
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from codemode_client._process.child import prepare_pipe
 from codemode_client._session import multiplexer
 from codemode_client._session.multiplexer import PipeWriter
-from tests.client.loops import entered_loop
+from tests.client.loops import enter_loop
 
 
 async def _read_all(fd: int) -> bytes:
@@ -38,7 +39,7 @@ class Pipe:
 
 
 async def test_everything_arrives_in_order_however_large() -> None:
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         pipe = Pipe(loop)
         pieces = [bytes([number % 251]) * size for number, size in enumerate([1, 70_000, 3, 2_000_000, 0, 12] * 5)]
         for piece in pieces:
@@ -51,7 +52,7 @@ async def test_everything_arrives_in_order_however_large() -> None:
 
 
 async def test_a_small_message_is_in_the_pipe_at_once() -> None:
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         pipe = Pipe(loop)
         pipe.writer.write(b"now")
         assert os.read(pipe.reading, 100) == b"now"
@@ -63,7 +64,7 @@ async def test_a_small_message_is_in_the_pipe_at_once() -> None:
 
 async def test_room_waits_while_too_much_is_queued(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(multiplexer, "QUEUE_LIMIT_BYTES", 1000)
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         pipe = Pipe(loop)
         order: list[str] = []
 
@@ -84,8 +85,37 @@ async def test_room_waits_while_too_much_is_queued(monkeypatch: pytest.MonkeyPat
         os.close(pipe.reading)
 
 
+async def test_room_is_given_in_turn_and_first_to_those_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multiplexer, "QUEUE_LIMIT_BYTES", 1000)
+    async with enter_loop() as loop:
+        pipe = Pipe(loop)
+        order: list[str] = []
+
+        async def ask_for_room(name: str, scope: anyio.CancelScope, *, ahead: bool = False) -> None:
+            with scope:
+                await pipe.writer.room(ahead=ahead)
+                order.append(name)
+                pipe.writer.write(b"x" * 5_000_000)  # which fills it again
+
+                if len(order) == 4:
+                    pipe.writer.close()
+
+        cancelled = anyio.CancelScope()
+        async with anyio.create_task_group() as group:
+            pipe.writer.write(b"x" * 5_000_000)
+            for name in ("first", "cancelled", "second", "ahead", "last"):
+                scope = cancelled if name == "cancelled" else anyio.CancelScope()
+                group.start_soon(partial(ask_for_room, name, scope, ahead=name == "ahead"))
+                await anyio.wait_all_tasks_blocked()
+            cancelled.cancel()
+            await _read_all(pipe.reading)
+        assert order == ["ahead", "first", "second", "last"]
+        assert not pipe.writer.crowded
+        os.close(pipe.reading)
+
+
 async def test_a_pipe_that_is_not_read_any_more_breaks_without_an_exception() -> None:
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         pipe = Pipe(loop)
         os.close(pipe.reading)
         pipe.writer.write(b"x")
@@ -100,7 +130,7 @@ async def test_a_pipe_that_breaks_with_data_queued_lets_those_go_that_wait_for_r
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(multiplexer, "QUEUE_LIMIT_BYTES", 1000)
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         pipe = Pipe(loop)
         async with anyio.create_task_group() as group:
             pipe.writer.write(b"x" * 5_000_000)
@@ -112,7 +142,7 @@ async def test_a_pipe_that_breaks_with_data_queued_lets_those_go_that_wait_for_r
 
 
 async def test_closing_now_drops_what_is_queued() -> None:
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         pipe = Pipe(loop)
         pipe.writer.write(b"x" * 5_000_000)
         pipe.writer.close_now()

@@ -20,21 +20,21 @@ from codemode_protocol.errors import (
 )
 from codemode_protocol.messages import OpenSession
 from codemode_protocol.values import ExecuteRequest, ToolInvocation, WaitRequest
-from tests.client.puppet import puppets
+from tests.client.puppet import open_puppets
 from tests.client.recorder import Recorder
 
 CELL = ExecuteRequest("call", [], "")
 
 
 async def test_no_host_is_started_before_it_is_needed() -> None:
-    async with puppets() as hosts, CodeModeProvider(hosts.command) as provider:
+    async with open_puppets() as hosts, CodeModeProvider(hosts.command) as provider:
         await anyio.wait_all_tasks_blocked()
         assert provider.host_pid is None
         assert provider.counters.hosts_started == 0
 
 
 async def test_concurrent_first_calls_start_one_host() -> None:
-    async with puppets() as hosts, CodeModeProvider(hosts.command) as provider:
+    async with open_puppets() as hosts, CodeModeProvider(hosts.command) as provider:
         async with anyio.create_task_group() as nursery:
             for _ in range(10):
                 nursery.start_soon(provider.open_session, Recorder())
@@ -47,7 +47,7 @@ async def test_concurrent_first_calls_start_one_host() -> None:
 
 
 async def test_callers_that_are_cancelled_do_not_stop_the_start_that_others_wait_for() -> None:
-    async with puppets() as hosts, CodeModeProvider(hosts.command) as provider:
+    async with open_puppets() as hosts, CodeModeProvider(hosts.command) as provider:
         async with anyio.create_task_group() as nursery:
             scope = anyio.CancelScope()
 
@@ -73,7 +73,11 @@ async def test_an_error_at_start_reaches_everybody_who_waited_for_it() -> None:
             await provider.open_session(Recorder())
         errors.append(caught.value)
 
-    async with puppets() as hosts, CodeModeProvider(hosts.command) as provider, anyio.create_task_group() as nursery:
+    async with (
+        open_puppets() as hosts,
+        CodeModeProvider(hosts.command) as provider,
+        anyio.create_task_group() as nursery,
+    ):
         for _ in range(3):
             nursery.start_soon(fail, provider)
         host = await hosts.next()
@@ -83,7 +87,10 @@ async def test_an_error_at_start_reaches_everybody_who_waited_for_it() -> None:
 
 
 async def test_a_host_that_works_again_is_forgiven() -> None:
-    async with puppets() as hosts, CodeModeProvider(hosts.command, start_attempts=2, first_backoff=0.01) as provider:
+    async with (
+        open_puppets() as hosts,
+        CodeModeProvider(hosts.command, start_attempts=2, first_backoff=0.01) as provider,
+    ):
         for _ in range(3):
             async with anyio.create_task_group() as nursery:
 
@@ -102,7 +109,7 @@ async def test_a_host_that_works_again_is_forgiven() -> None:
 
 
 async def test_calls_after_the_end_say_that_it_is_closed() -> None:
-    async with puppets() as hosts:
+    async with open_puppets() as hosts:
         async with CodeModeProvider(hosts.command) as provider:
             session = await _open(provider, hosts.next)
         for call in (
@@ -131,7 +138,7 @@ async def _open(provider: CodeModeProvider, next_host: object, name: str = "s") 
 
 
 async def test_calls_under_way_when_the_provider_closes_say_that_it_is_closed() -> None:
-    async with puppets() as hosts, anyio.create_task_group() as nursery:
+    async with open_puppets() as hosts, anyio.create_task_group() as nursery:
 
         async def fail(session: Session) -> None:
             with pytest.raises(SessionClosedError):
@@ -149,7 +156,7 @@ async def test_calls_under_way_when_the_provider_closes_say_that_it_is_closed() 
 
 
 async def test_closing_while_the_host_starts_is_quick() -> None:
-    async with puppets() as hosts, anyio.create_task_group() as nursery:
+    async with open_puppets() as hosts, anyio.create_task_group() as nursery:
 
         async def fail_to_open(provider: CodeModeProvider) -> None:
             with pytest.raises(ProviderClosedError):
@@ -174,7 +181,7 @@ async def test_closing_while_a_start_is_put_off_does_not_wait_for_it() -> None:
 
 
 async def test_an_exception_of_the_block_comes_out_as_it_is() -> None:
-    async with puppets() as hosts:
+    async with open_puppets() as hosts:
         with pytest.raises(KeyError, match="mine"):
             async with CodeModeProvider(hosts.command) as provider:
                 await _open(provider, hosts.next)
@@ -182,7 +189,7 @@ async def test_an_exception_of_the_block_comes_out_as_it_is() -> None:
 
 
 async def test_cancelling_the_block_still_ends_the_host() -> None:
-    async with puppets() as hosts:
+    async with open_puppets() as hosts:
         with anyio.CancelScope() as scope:
             async with CodeModeProvider(hosts.command) as provider:
                 await _open(provider, hosts.next)
@@ -192,7 +199,11 @@ async def test_cancelling_the_block_still_ends_the_host() -> None:
 
 
 async def test_a_session_that_the_host_refuses_is_an_error_with_the_hosts_words() -> None:
-    async with puppets() as hosts, CodeModeProvider(hosts.command) as provider, anyio.create_task_group() as nursery:
+    async with (
+        open_puppets() as hosts,
+        CodeModeProvider(hosts.command) as provider,
+        anyio.create_task_group() as nursery,
+    ):
 
         async def fail() -> None:
             with pytest.raises(RequestFailedError, match=r"^not today$"):
@@ -205,7 +216,7 @@ async def test_a_session_that_the_host_refuses_is_an_error_with_the_hosts_words(
 
 
 async def test_a_request_over_the_frame_limit_fails_for_its_caller_alone() -> None:
-    async with puppets() as hosts, CodeModeProvider(hosts.command, max_frame_bytes=1000) as provider:
+    async with open_puppets() as hosts, CodeModeProvider(hosts.command, max_frame_bytes=1000) as provider:
         session = await _open(provider, hosts.next)
         with pytest.raises(RequestTooLargeError, match="more than the 1000 bytes"):
             await session.execute(ExecuteRequest("call", [], "x" * 1000))
@@ -244,7 +255,7 @@ async def test_a_tool_that_ends_the_program_ends_the_provider_too(kind: type[Bas
         raise kind
 
     recorder = Recorder(tool=tool)
-    async with puppets() as hosts:
+    async with open_puppets() as hosts:
         with pytest.raises(BaseExceptionGroup) as caught:
             async with CodeModeProvider(hosts.command) as provider, anyio.create_task_group() as nursery:
 

@@ -6,11 +6,11 @@ import anyio
 import pytest
 
 from codemode_client._loops.slots import Slot
-from tests.client.loops import entered_loop
+from tests.client.loops import enter_loop
 
 
 async def test_a_value_reaches_every_task_that_waits_and_every_one_that_asks_later() -> None:
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         slot: Slot[int] = Slot(loop)
         got: list[int] = []
 
@@ -29,7 +29,7 @@ async def test_a_value_reaches_every_task_that_waits_and_every_one_that_asks_lat
 
 
 async def test_the_first_setting_counts() -> None:
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         slot: Slot[int] = Slot(loop)
         slot.fail(lambda: ValueError("first"))
         slot.resolve(7)
@@ -41,7 +41,7 @@ async def test_the_first_setting_counts() -> None:
 
 
 async def test_each_task_raises_an_error_of_its_own() -> None:
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         slot: Slot[int] = Slot(loop)
         slot.fail(lambda: ValueError("no"))
         errors = []
@@ -54,7 +54,7 @@ async def test_each_task_raises_an_error_of_its_own() -> None:
 
 
 async def test_the_last_waiter_that_is_cancelled_abandons_the_value_at_once() -> None:
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         slot: Slot[int] = Slot(loop)
         scopes = [anyio.CancelScope(), anyio.CancelScope()]
         abandoned: list[str] = []
@@ -75,7 +75,7 @@ async def test_the_last_waiter_that_is_cancelled_abandons_the_value_at_once() ->
 
 
 async def test_a_value_whose_task_is_cancelled_in_the_same_moment_is_taken_or_abandoned_and_never_both() -> None:
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         slot: Slot[int] = Slot(loop)
         got: list[int] = []
         abandoned: list[int] = []
@@ -92,7 +92,7 @@ async def test_a_value_whose_task_is_cancelled_in_the_same_moment_is_taken_or_ab
 
 
 async def test_a_value_that_is_set_while_its_cancelled_task_has_not_run_is_abandoned_once() -> None:
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         slot: Slot[int] = Slot(loop)
         abandoned: list[bool] = []
 
@@ -108,7 +108,7 @@ async def test_a_value_that_is_set_while_its_cancelled_task_has_not_run_is_aband
 
 
 async def test_a_value_that_one_of_two_tasks_got_is_not_abandoned_by_the_other() -> None:
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         slot: Slot[int] = Slot(loop)
         abandoned: list[str] = []
         scope = anyio.CancelScope()
@@ -132,7 +132,7 @@ async def test_a_value_that_one_of_two_tasks_got_is_not_abandoned_by_the_other()
 
 
 async def test_waiting_for_a_limited_time_takes_nothing() -> None:
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         slot: Slot[int] = Slot(loop)
         assert not await slot.wait(0.001)
         assert not await slot.wait(-1)
@@ -154,7 +154,7 @@ async def test_waiting_for_a_limited_time_takes_nothing() -> None:
 
 @pytest.mark.loops("trio")
 async def test_a_value_that_is_there_already_is_not_taken_by_a_cancelled_call() -> None:
-    async with entered_loop() as loop:
+    async with enter_loop() as loop:
         slot: Slot[int] = Slot(loop)
         slot.resolve(7)
         abandoned: list[str] = []

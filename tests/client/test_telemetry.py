@@ -20,7 +20,10 @@ from codemode_client import CodeModeProvider, Toolbox, blocking
 from codemode_protocol.errors import HostLostError, StaleCellError, ToolError
 from codemode_protocol.values import ExecuteRequest, Result, ToolInvocation, WaitRequest, Yielded
 from tests.client.host_process import kill_host
-from tests.client.recorder import Recorder, definition, forever
+from tests.client.recorder import Recorder, define_tool, forever
+
+# The loops differ below sessions, where others prove it on each.
+pytestmark = pytest.mark.loops("asyncio")
 
 
 class Spans:
@@ -67,6 +70,7 @@ def is_within(span: ReadableSpan, parent: ReadableSpan) -> bool:
     return list(times) == sorted(time for time in times if time is not None)
 
 
+@pytest.mark.loops("asyncio", "trio")
 async def test_one_trace_leads_from_the_caller_to_what_its_tools_do(host_command: list[str], spans: Spans) -> None:
     toolbox = Toolbox()
     both = anyio.Event()
@@ -185,7 +189,7 @@ async def test_what_goes_wrong_in_a_tool_is_recorded_in_its_span(host_command: l
         CodeModeProvider(host_command, tracer_provider=spans.provider) as provider,
         provider.session(recorder) as session,
     ):
-        await session.run(source, [definition(name) for name in recorder.tools])
+        await session.run(source, [define_tool(name) for name in recorder.tools])
         await recorder.until(lambda: recorder.closed)
     crashed = spans.one("execute_tool crash")
     assert crashed.attributes is not None
@@ -224,7 +228,7 @@ async def test_an_exception_without_words_is_recorded_as_an_error_all_the_same(
         CodeModeProvider(host_command, tracer_provider=spans.provider) as provider,
         provider.session(recorder) as session,
     ):
-        result = await session.run("await tools.crash()", [definition("crash")])
+        result = await session.run("await tools.crash()", [define_tool("crash")])
     assert isinstance(result, Result)
     assert result.error_text == "WordlessError"
     assert spans.one("execute_tool crash").status.status_code is StatusCode.ERROR
@@ -236,7 +240,7 @@ async def test_a_lost_host_ends_the_spans_that_were_open(host_command: list[str]
         CodeModeProvider(host_command, tracer_provider=spans.provider) as provider,
         provider.session(recorder) as session,
     ):
-        cell = await session.execute(ExecuteRequest("call", [definition("hang")], "await tools.hang()", 0))
+        cell = await session.execute(ExecuteRequest("call", [define_tool("hang")], "await tools.hang()", 0))
         await recorder.until(lambda: recorder.calls)
         kill_host(provider)
         with pytest.raises((HostLostError, StaleCellError)):
@@ -275,6 +279,7 @@ async def test_an_execute_that_starts_no_cell_has_a_span_that_says_why(host_comm
     ]
 
 
+@pytest.mark.loops("asyncio", "trio")
 async def test_the_cell_of_a_cancelled_caller_has_a_span_to_its_end(host_command: list[str], spans: Spans) -> None:
     recorder = Recorder()
     async with (
@@ -338,7 +343,7 @@ async def test_without_a_tracer_provider_no_span_is_made(host_command: list[str]
         return Raw(b"null")
 
     async with CodeModeProvider(host_command) as provider, provider.session(Recorder(look=look)) as session:
-        response = await session.run("await tools.look()", [definition("look")])
+        response = await session.run("await tools.look()", [define_tool("look")])
         assert getattr(response, "error_text", "") is None
     assert spans.ended == []
 

@@ -21,11 +21,11 @@ PATIENCE_SECONDS = 30.0
 place: contextvars.ContextVar[str] = contextvars.ContextVar("place", default="nowhere")
 
 
-def on_trio(function: Callable[[], Coroutine[Any, Any, object]]) -> None:
+def run_on_trio(function: Callable[[], Coroutine[Any, Any, object]]) -> None:
     trio.run(function)
 
 
-def on_asyncio(function: Callable[[], Coroutine[Any, Any, object]]) -> None:
+def run_on_asyncio(function: Callable[[], Coroutine[Any, Any, object]]) -> None:
     asyncio.run(function())
 
 
@@ -148,7 +148,7 @@ async def test_a_function_whose_caller_goes_before_its_turn_is_never_begun() -> 
     assert called == ["in turn"]
 
 
-@pytest.mark.parametrize("run", [on_asyncio, on_trio])
+@pytest.mark.parametrize("run", [run_on_asyncio, run_on_trio])
 def test_each_loop_has_a_limit_of_its_own(run: Callable[[Callable[[], Coroutine[Any, Any, object]]], None]) -> None:
     threads = Threads(1)
     both = threading.Barrier(2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from tests.processes import list_children
 
 ROOT = Path(__file__).resolve().parents[2]
 CODEMODE = [sys.executable, "-m", "codemode_client.cli"]
+CTRL_C_IGNORED = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]
+"""Becomes the command that follows, as a script's `&` starts it: Ctrl-C in the terminal is not for it."""
 
 TOOLS = '''
 from codemode_client import Toolbox
@@ -34,20 +36,22 @@ nothing = 5
 '''
 
 
-def environment(**more: str) -> dict[str, str]:
+def make_environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), **more}
 
 
-def codemode(folder: Path, *arguments: str, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
+def run_codemode(
+    folder: Path, *arguments: str, stdin: str = "", timeout: float = 60, **more: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*CODEMODE, *arguments],
         cwd=folder,
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=timeout,
         check=False,
-        env=environment(**more),
+        env=make_environment(**more),
     )
 
 
@@ -60,9 +64,9 @@ def install(folder: Path, **programs: str) -> None:
         program.chmod(0o755)
 
 
-def shell(folder: Path, command: str, **more: str) -> subprocess.CompletedProcess[str]:
+def run_shell(folder: Path, command: str, **more: str) -> subprocess.CompletedProcess[str]:
     """A line as it is typed, with `bin` first on the path and nothing to read; all that it writes is its output."""
-    env = environment(**more)
+    env = make_environment(**more)
     env["PATH"] = f"{folder / 'bin'}:{env['PATH']}"
     return subprocess.run(
         ["sh", "-c", command],
@@ -78,17 +82,17 @@ def shell(folder: Path, command: str, **more: str) -> subprocess.CompletedProces
 
 
 @contextmanager
-def running(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """The program with pipes, in a process group of its own; ended with the block."""
+def start_codemode(folder: Path, *arguments: str, before: Sequence[str] = ()) -> Iterator[subprocess.Popen[str]]:
+    """The program with pipes, in a process group of its own; ended with the block. `before` becomes it."""
     process = subprocess.Popen(
-        [*CODEMODE, *arguments],
+        [*before, *CODEMODE, *arguments],
         cwd=folder,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         bufsize=1,
-        env=environment(),
+        env=make_environment(),
         start_new_session=True,
     )
     try:
@@ -102,7 +106,7 @@ def running(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
                 stream.close()
 
 
-def host_of(pid: int) -> int:
+def find_host(pid: int) -> int:
     """The process number of the host that a running `codemode` has started."""
     hosts = [child for child in list_children(pid) if b"codemode_host" in Path(f"/proc/{child}/cmdline").read_bytes()]
     assert len(hosts) == 1, hosts

@@ -38,18 +38,18 @@ MADE_BY_OTHERS = {"Session", "StartedCell"}
 # One interface
 
 
-def interface(cls: type, internal: set[str]) -> dict[str, object]:
+def list_interface(cls: type, internal: set[str]) -> dict[str, object]:
     """A class's public names: parameters of methods, None for what is no method."""
     found: dict[str, object] = {}
     for name in dir(cls):
         member = inspect.getattr_static(cls, name)
         # Slots and attributes that `__init__` sets are in the instances, not here.
         if not name.startswith("_") and name not in internal and not inspect.ismemberdescriptor(member):
-            found[name] = parameters(member) if inspect.isfunction(member) else None
+            found[name] = list_parameters(member) if inspect.isfunction(member) else None
     return found
 
 
-def parameters(function: object) -> list[tuple[str, object, object, object]]:
+def list_parameters(function: object) -> list[tuple[str, object, object, object]]:
     assert callable(function)
     return [
         (one.name, one.kind, one.default, one.annotation) for one in inspect.signature(function).parameters.values()
@@ -64,12 +64,12 @@ def is_async(cls: type, name: str) -> bool:
 def test_plain_calls_have_the_same_names_and_parameters(name: str) -> None:
     awaited: type = getattr(codemode_client, name)
     plain: type = getattr(blocking, name)
-    expected = interface(awaited, INTERNAL[name])
+    expected = list_interface(awaited, INTERNAL[name])
     if name == "CodeModeProvider":
         expected["closed"] = None  # which the async one sets for itself
-    assert interface(plain, set()) == expected
+    assert list_interface(plain, set()) == expected
     if name not in MADE_BY_OTHERS:
-        assert parameters(plain) == parameters(awaited)
+        assert list_parameters(plain) == list_parameters(awaited)
     assert not any(is_async(plain, method) for method, found in expected.items() if found is not None)
 
 
@@ -83,13 +83,13 @@ def test_plain_calls_export_what_differs() -> None:
 STYLES = ("trio", "asyncio", "blocking")
 
 
-def example(style: str) -> Path:
+def find_example(style: str) -> Path:
     return ROOT / "examples" / f"callers_{style}.py"
 
 
-def plain_source(style: str) -> str:
+def read_plain_source(style: str) -> str:
     """An example without what may differ: its docstring, imports, awaits, and how `main` is run."""
-    source = example(style).read_text(encoding="utf-8")
+    source = find_example(style).read_text(encoding="utf-8")
     source = source.partition('"""\n\n')[2]
     source = re.sub(r"^(import|from) .*\n", "", source, flags=re.MULTILINE)
     source = re.sub(r"\bawait (?!tools\.|Promise\.)", "", source)
@@ -99,14 +99,14 @@ def plain_source(style: str) -> str:
 
 
 def test_the_examples_differ_in_imports_and_awaits_alone() -> None:
-    assert plain_source("trio") == plain_source("asyncio") == plain_source("blocking")
-    assert "session.run(" in plain_source("blocking")
+    assert read_plain_source("trio") == read_plain_source("asyncio") == read_plain_source("blocking")
+    assert "session.run(" in read_plain_source("blocking")
 
 
 def test_the_examples_say_the_same() -> None:
     said = {
         style: subprocess.run(
-            [sys.executable, example(style)], capture_output=True, text=True, check=True, timeout=60
+            [sys.executable, find_example(style)], capture_output=True, text=True, check=True, timeout=60
         ).stdout
         for style in STYLES
     }
@@ -216,7 +216,7 @@ class Program:
         assert readable, f"no word of {line!r}"
         said = self.process.stdout.readline()
         assert said == line + "\n", said + (self.process.communicate()[1] if not said else "")
-        self.processes |= descendants(self.process.pid)
+        self.processes |= list_descendants(self.process.pid)
 
     def go_on(self) -> None:
         """Let it read a line."""
@@ -238,7 +238,7 @@ class Program:
         """Wait for its end, and for that of its processes; its status and what it wrote on standard error."""
         _, errors = self.process.communicate(timeout=PATIENCE_SECONDS)
         deadline = time.monotonic() + 2.0
-        while (left := [pid for pid in self.processes if runs(pid)]) and time.monotonic() < deadline:
+        while (left := [pid for pid in self.processes if is_running(pid)]) and time.monotonic() < deadline:
             time.sleep(0.005)
         assert left == []
         return self.process.returncode, errors
@@ -249,7 +249,7 @@ class Program:
 
 
 @contextlib.contextmanager
-def program(source: str) -> Iterator[Program]:
+def run_program(source: str) -> Iterator[Program]:
     running = Program(source)
     try:
         yield running
@@ -257,12 +257,12 @@ def program(source: str) -> Iterator[Program]:
         running.kill()
 
 
-def descendants(pid: int) -> set[int]:
+def list_descendants(pid: int) -> set[int]:
     children = list_children(pid)
-    return {*children, *(below for child in children for below in descendants(child))}
+    return {*children, *(below for child in children for below in list_descendants(child))}
 
 
-def runs(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     """Whether there is such a process that has not ended; one that waits to be reaped has."""
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
@@ -272,7 +272,7 @@ def runs(pid: int) -> bool:
 
 @pytest.mark.parametrize("call", list(CALLS))
 def test_ctrl_c_ends_a_blocking_call_the_host_and_the_program(call: str) -> None:
-    with program(BLOCKING % CALLS[call].replace("WAIT ", "")) as running:
+    with run_program(BLOCKING % CALLS[call].replace("WAIT ", "")) as running:
         running.expect("ready")
         assert len(running.processes) >= 2  # a host and what it has started
         begin = time.monotonic()
@@ -286,7 +286,7 @@ def test_ctrl_c_ends_a_blocking_call_the_host_and_the_program(call: str) -> None
 
 @pytest.mark.parametrize("call", list(CALLS))
 def test_ctrl_c_ends_a_call_under_asyncio_run_the_host_and_the_program(call: str) -> None:
-    with program(ASYNCIO % CALLS[call].replace("WAIT", "await")) as running:
+    with run_program(ASYNCIO % CALLS[call].replace("WAIT", "await")) as running:
         running.expect("ready")
         running.interrupt()
         running.expect("interrupted")
@@ -299,7 +299,7 @@ def test_ctrl_c_ends_a_call_under_asyncio_run_the_host_and_the_program(call: str
 
 def test_a_second_ctrl_c_leaves_a_tool_that_nothing_ends() -> None:
     source = BLOCKING % "session.run('await tools.stuck()', toolbox.definitions)"
-    with program(source) as running:
+    with run_program(source) as running:
         running.expect("ready")
         running.interrupt()
         running.expect("interrupted")
@@ -353,7 +353,7 @@ kept = asyncio.run(main())
 @pytest.mark.parametrize("what", list(OPEN_AT_THE_END))
 def test_a_program_that_ends_with_an_open_provider_does_not_hang_and_leaves_nothing(what: str) -> None:
     source = OPEN_AT_THE_END[what] + "sys.stdin.readline()\n"
-    with program(source) as running:
+    with run_program(source) as running:
         running.expect("ready")
         assert len(running.processes) >= 2
         running.go_on()
@@ -375,7 +375,7 @@ async def leave() -> None:
         source += ASYNCIO.replace("asyncio.CancelledError", "ZeroDivisionError") % f"await {call}"
     else:
         source += BLOCKING % call
-    with program(source) as running:
+    with run_program(source) as running:
         running.expect("ready")
         assert len(running.processes) >= 2
         running.go_on()

@@ -13,7 +13,7 @@ from msgspec import Raw
 from codemode_client import CodeModeProvider
 from codemode_protocol.errors import CodeModeError
 from codemode_protocol.values import ExecuteRequest, ToolInvocation, WaitRequest
-from tests.client.recorder import Recorder, definition
+from tests.client.recorder import Recorder, define_tool
 from tests.client.steps import cancel_at_step, cancel_task_at_step
 from tests.processes import list_children, list_descriptors
 
@@ -23,7 +23,7 @@ Canceller = Callable[[int, Coroutine[Any, Any, object]], Awaitable[bool]]
 
 async def _life(provider: CodeModeProvider, recorder: Recorder) -> None:
     async with provider.session(recorder) as session:
-        tools = [definition("tool")]
+        tools = [define_tool("tool")]
         cell = await session.execute(ExecuteRequest("call", tools, "text(1); yield_control(); await tools.tool()"))
         await cell.initial_response()
         await session.wait(WaitRequest(cell.cell_id, 60_000))

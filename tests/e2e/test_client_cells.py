@@ -19,7 +19,7 @@ from codemode_protocol.values import (
     WaitRequest,
     Yielded,
 )
-from tests.client.recorder import Recorder, definition, forever
+from tests.client.recorder import Recorder, define_tool, forever
 
 FOREVER = "await new Promise(() => {})"
 
@@ -29,7 +29,7 @@ def texts(response: Yielded | Terminated | Result) -> list[str]:
 
 
 def cell(source: str, *tools: str, yield_time_ms: int | None = None) -> ExecuteRequest:
-    return ExecuteRequest("call", [definition(name) for name in tools], source, yield_time_ms)
+    return ExecuteRequest("call", [define_tool(name) for name in tools], source, yield_time_ms)
 
 
 async def test_a_cell_is_executed_and_reported_closed(host_command: list[str]) -> None:
@@ -82,7 +82,7 @@ async def test_run_joins_what_a_cell_wrote_between_its_yields(host_command: list
     async with CodeModeProvider(host_command) as provider, provider.session(Recorder()) as session:
         response = await session.run(
             "text(1); yield_control(); await tools.echo(); text(2); yield_control(); await tools.echo(); text(3)",
-            [definition("echo")],
+            [define_tool("echo")],
         )
         assert texts(response) == ["1", "2", "3"]
 
@@ -147,7 +147,7 @@ async def test_a_cancelled_wait_loses_no_output(host_command: list[str]) -> None
 async def test_tools_carry_their_canonical_names_and_their_input(host_command: list[str]) -> None:
     recorder = Recorder()
     async with CodeModeProvider(host_command) as provider, provider.session(recorder) as session:
-        request = ExecuteRequest("call", [definition("my-tool", "space")], "text(await tools.my_tool({a: [1, 'ü']}))")
+        request = ExecuteRequest("call", [define_tool("my-tool", "space")], "text(await tools.my_tool({a: [1, 'ü']}))")
         response = await (await session.execute(request)).initial_response()
         assert texts(response) == ['{"a":[1,"ü"]}']
         (call,) = recorder.calls
@@ -161,7 +161,7 @@ async def test_a_tools_error_is_a_rejection_that_can_be_caught(host_command: lis
 
     async with CodeModeProvider(host_command) as provider, provider.session(Recorder(refuse=refuse)) as session:
         response = await session.run(
-            "try { await tools.refuse() } catch (error) { text(String(error)) }", [definition("refuse")]
+            "try { await tools.refuse() } catch (error) { text(String(error)) }", [define_tool("refuse")]
         )
         assert texts(response)[0].endswith("not here")
 
@@ -169,7 +169,7 @@ async def test_a_tools_error_is_a_rejection_that_can_be_caught(host_command: lis
 async def test_unawaited_calls_are_cancelled_when_their_cell_ends(host_command: list[str]) -> None:
     recorder = Recorder(hang=forever)
     async with CodeModeProvider(host_command) as provider, provider.session(recorder) as session:
-        await session.run("tools.hang(); tools.hang(); await tools.echo()", [definition("hang"), definition("echo")])
+        await session.run("tools.hang(); tools.hang(); await tools.echo()", [define_tool("hang"), define_tool("echo")])
         await recorder.until(lambda: recorder.closed == ["1"])
         assert len(recorder.cancelled) == 2
     assert recorder.errors == []
@@ -184,7 +184,7 @@ async def test_notifications_arrive_while_the_cell_runs(host_command: list[str])
 
     recorder.tools["step"] = step
     async with CodeModeProvider(host_command) as provider, provider.session(recorder) as session:
-        await session.run("notify('hello'); await tools.step()", [definition("step")], tool_call_id="c7")
+        await session.run("notify('hello'); await tools.step()", [define_tool("step")], tool_call_id="c7")
     assert recorder.notifications == [("c7", "1", "hello")]
 
 
@@ -234,7 +234,7 @@ async def test_a_cancelled_run_terminates_its_cell(host_command: list[str]) -> N
     async with CodeModeProvider(host_command) as provider, provider.session(recorder) as session:
         with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as nursery:
-                nursery.start_soon(session.run, "await tools.hang()", [definition("hang")])
+                nursery.start_soon(session.run, "await tools.hang()", [define_tool("hang")])
                 await recorder.until(lambda: recorder.calls)
                 scope.cancel()
         await recorder.until(lambda: recorder.closed == ["1"])

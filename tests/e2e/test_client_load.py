@@ -13,11 +13,12 @@ from codemode_client import CodeModeProvider
 from codemode_protocol.errors import RequestFailedError, RequestTooLargeError
 from codemode_protocol.values import ExecuteRequest, InputText, Result, ToolInvocation, Yielded
 from tests.client.host_process import require_host_pid
-from tests.client.recorder import Recorder, definition
+from tests.client.recorder import Recorder, define_tool
 
 MEBIBYTE = 1024 * 1024
 
 
+@pytest.mark.loops("asyncio")  # it is the host that this is about
 async def test_two_hundred_cells_live_at_once_all_end(host_command: list[str]) -> None:
     release = anyio.Event()
 
@@ -30,7 +31,7 @@ async def test_two_hundred_cells_live_at_once_all_end(host_command: list[str]) -
         results: list[str | None] = []
 
         async def run() -> None:
-            response = await session.run("text(await tools.gate())", [definition("gate")])
+            response = await session.run("text(await tools.gate())", [define_tool("gate")])
             assert isinstance(response, Result)
             results.append(response.error_text)
 
@@ -61,7 +62,7 @@ async def test_ten_thousand_calls_in_flight_at_once_all_come_back(own_host_comma
         response = await session.run(
             "const all = await Promise.all(Array.from({length: 10000}, (_, index) => tools.gate(index)));"
             "text(all.every((value, index) => value === index))",
-            [definition("gate")],
+            [define_tool("gate")],
         )
     assert response.content_items == [InputText("true")]
 
@@ -80,7 +81,7 @@ async def test_large_inputs_and_results_of_tools_pass_both_ways_at_once(host_com
             "const big = 'x'.repeat(2e6);"
             "const all = await Promise.all(Array.from({length: 8}, () => tools.echo(big)));"
             "text(all.every(value => value === big))",
-            [definition("echo")],
+            [define_tool("echo")],
         )
     assert response.content_items == [InputText("true")]
 
@@ -99,13 +100,14 @@ async def test_a_tool_result_that_does_not_fit_in_a_frame_is_a_rejection(host_co
         return Raw(b'"%s"' % (b"x" * (64 * MEBIBYTE)))
 
     async with CodeModeProvider(host_command) as provider, provider.session(Recorder(big=big)) as session:
-        response = await session.run("try { await tools.big() } catch (e) { text(String(e)) }", [definition("big")])
+        response = await session.run("try { await tools.big() } catch (e) { text(String(e)) }", [define_tool("big")])
         (item,) = response.content_items
         assert isinstance(item, InputText)
         assert "exceeds" in item.text
         assert isinstance(await session.run("text(1)"), Result)
 
 
+@pytest.mark.loops("asyncio")  # it is the host that this is about
 async def test_three_hundred_cells_one_after_the_other_are_all_reported(host_command: list[str]) -> None:
     recorder = Recorder()
     async with CodeModeProvider(host_command) as provider, provider.session(recorder) as session:
@@ -116,6 +118,7 @@ async def test_three_hundred_cells_one_after_the_other_are_all_reported(host_com
         assert provider.counters.cells_live == 0
 
 
+@pytest.mark.loops("asyncio")  # it is the host that this is about
 async def test_output_that_does_not_fit_in_a_frame_is_an_error_and_the_session_goes_on(host_command: list[str]) -> None:
     async with CodeModeProvider(host_command) as provider, provider.session(Recorder()) as session:
         try:
@@ -142,7 +145,7 @@ async def test_five_thousand_cells_leave_memory_flat_on_both_sides(host_command:
                 recorder.calls.clear()
                 recorder.closed.clear()
                 recorder.running.clear()
-                await session.run("text(await tools.echo('x'.repeat(10000)))", [definition("echo")])
+                await session.run("text(await tools.echo('x'.repeat(10000)))", [define_tool("echo")])
 
         await run(1000)
         host = require_host_pid(provider)

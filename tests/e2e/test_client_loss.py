@@ -12,12 +12,12 @@ from codemode_client import CodeModeProvider, Session
 from codemode_protocol.errors import HostLostError, StaleCellError
 from codemode_protocol.values import ExecuteRequest, InputText, WaitRequest
 from tests.client.host_process import kill_host, require_host_pid
-from tests.client.recorder import Recorder, definition, forever
+from tests.client.recorder import Recorder, define_tool, forever
 
 FOREVER = ExecuteRequest("call", [], "await new Promise(() => {})", 60_000)
 
 
-async def said(session: Session, source: str) -> str:
+async def run_for_text(session: Session, source: str) -> str:
     response = await session.run(source)
     return "".join(item.text for item in response.content_items if isinstance(item, InputText))
 
@@ -35,7 +35,7 @@ async def test_a_session_goes_on_with_a_new_host_and_without_its_values(host_com
             with pytest.raises(StaleCellError):
                 await session.wait(WaitRequest(cell.cell_id, 0))
             assert cell.cell_id in recorder.closed
-            assert await said(session, "text(load('key'))") == "undefined"
+            assert await run_for_text(session, "text(load('key'))") == "undefined"
     assert recorder.errors == []
 
 
@@ -45,7 +45,7 @@ async def test_the_loss_is_the_answer_to_what_was_under_way(host_command: list[s
     async with CodeModeProvider(host_command) as provider:
         session = await provider.open_session(recorder)
         if phase == "tool call":
-            started = await session.execute(ExecuteRequest("call", [definition("hang")], "await tools.hang()", 60_000))
+            started = await session.execute(ExecuteRequest("call", [define_tool("hang")], "await tools.hang()", 60_000))
             await recorder.until(lambda: recorder.calls)
             kill_host(provider)
             with pytest.raises(HostLostError, match="SIGKILL"):
@@ -80,12 +80,12 @@ async def test_a_hundred_calls_at_the_moment_of_the_loss_all_end(host_command: l
     recorder = Recorder()
     async with CodeModeProvider(host_command) as provider, provider.session(recorder) as session:
         ended: list[str] = []
-        await said(session, "")
+        await run_for_text(session, "")
         async with anyio.create_task_group() as nursery:
 
             async def run(number: int) -> None:
                 try:
-                    await session.run("await tools.echo(); await tools.echo(); text(1)", [definition("echo")])
+                    await session.run("await tools.echo(); await tools.echo(); text(1)", [define_tool("echo")])
                     ended.append("result")
                 except HostLostError:
                     ended.append("lost")
@@ -96,6 +96,6 @@ async def test_a_hundred_calls_at_the_moment_of_the_loss_all_end(host_command: l
             kill_host(provider)
         assert len(ended) == 100
         assert "lost" in ended
-        assert await said(session, "text('again')") == "again"
+        assert await run_for_text(session, "text('again')") == "again"
     assert recorder.errors == []
     assert len(recorder.closed) == len(set(recorder.closed))

@@ -29,7 +29,7 @@ from codemode_protocol.errors import (
     StaleCellError,
 )
 from codemode_protocol.values import ExecuteRequest, WaitRequest
-from tests.client.recorder import Recorder, definition
+from tests.client.recorder import Recorder, define_tool
 from tests.client.steps import cancel_at_step
 
 SOURCES = (
@@ -125,7 +125,7 @@ class World:
         self.owned.append(Owned(await self.provider.open_session(recorder), recorder))
 
     async def _execute(self, owned: Owned, variant: int) -> None:
-        request = ExecuteRequest("call", [definition("echo")], SOURCES[variant], 20)
+        request = ExecuteRequest("call", [define_tool("echo")], SOURCES[variant], 20)
         cell = await owned.session.execute(request)
         # The host may have been lost since it answered.
         assert parse_cell_id(cell.cell_id)[0] in (owned.session.generation, owned.session.generation - 1)

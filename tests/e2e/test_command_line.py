@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.commands import CODEMODE, ROOT, TOOLS, codemode, environment, running
+from tests.e2e.commands import CODEMODE, ROOT, TOOLS, make_environment, run_codemode, start_codemode
 
 
 @pytest.fixture
@@ -27,19 +27,19 @@ def host_command(*arguments: str) -> str:
 
 
 def test_a_script_runs_and_its_output_is_shown(folder: Path) -> None:
-    done = codemode(folder, "run", "-", stdin="text('hello'); text({ a: [1, 2] });")
+    done = run_codemode(folder, "run", "-", stdin="text('hello'); text({ a: [1, 2] });")
     assert (done.returncode, done.stdout, done.stderr) == (0, 'hello\n{"a":[1,2]}\n', "")
 
 
 def test_a_script_can_be_given_as_an_argument(folder: Path) -> None:
-    done = codemode(folder, "run", "-e", "text(1); null.length")
+    done = run_codemode(folder, "run", "-e", "text(1); null.length")
     assert (done.returncode, done.stdout) == (1, "1\n")
     assert "<eval>:1:" in done.stderr
 
 
 def test_a_file_is_run_with_its_pragma(folder: Path) -> None:
     (folder / "script.js").write_text('// @exec: {"yield_time_ms": 50}\ntext("from a file");\n')
-    done = codemode(folder, "run", "script.js")
+    done = run_codemode(folder, "run", "script.js")
     assert (done.returncode, done.stdout) == (0, "from a file\n")
 
 
@@ -52,13 +52,13 @@ def test_a_file_is_run_with_its_pragma(folder: Path) -> None:
     ],
 )
 def test_python_functions_are_tools(folder: Path, spec: str, source: str, output: str) -> None:
-    done = codemode(folder, "run", "-", "--tools", spec, stdin=source)
+    done = run_codemode(folder, "run", "-", "--tools", spec, stdin=source)
     assert (done.returncode, done.stdout, done.stderr) == (0, output, "")
 
 
 def test_a_failure_says_where_in_the_file_it_was(folder: Path) -> None:
     (folder / "broken.js").write_text('// @exec: {}\ntext("before");\n  null.length;\n')
-    done = codemode(folder, "run", "broken.js")
+    done = run_codemode(folder, "run", "broken.js")
     assert done.returncode == 1
     assert done.stdout == "before\n"
     assert "TypeError: " in done.stderr
@@ -67,20 +67,20 @@ def test_a_failure_says_where_in_the_file_it_was(folder: Path) -> None:
 
 
 def test_source_that_does_not_compile_is_a_script_error_with_its_place(folder: Path) -> None:
-    done = codemode(folder, "run", "-", stdin="text(1);\nlet = ;\n")
+    done = run_codemode(folder, "run", "-", stdin="text(1);\nlet = ;\n")
     assert (done.returncode, done.stdout) == (1, "")
     assert "SyntaxError: " in done.stderr
     assert "<stdin>:2:" in done.stderr
 
 
 def test_a_notification_is_shown_apart_from_the_output(folder: Path) -> None:
-    done = codemode(folder, "run", "-", stdin="notify('on my way'); text('done')")
+    done = run_codemode(folder, "run", "-", stdin="notify('on my way'); text('done')")
     assert (done.stdout, done.stderr) == ("done\n", "[notification] on my way\n")
 
 
 def test_json_gives_one_object_a_line(folder: Path) -> None:
     source = "text('a'); notify('n'); yield_control(); image('data:image/png;base64,AA'); throw new Error('no')"
-    done = codemode(folder, "run", "-", "--json", stdin=source)
+    done = run_codemode(folder, "run", "-", "--json", stdin=source)
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 1
     assert [event["type"] for event in events if event["type"] != "notification"] == ["output", "output", "result"]
@@ -112,7 +112,7 @@ def test_json_gives_one_object_a_line(folder: Path) -> None:
 def test_what_cannot_be_done_is_a_usage_error_that_says_why(
     folder: Path, arguments: list[str], stdin: str, complaint: str
 ) -> None:
-    done = codemode(folder, *arguments, stdin=stdin)
+    done = run_codemode(folder, *arguments, stdin=stdin)
     assert (done.returncode, done.stdout) == (2, "")
     assert complaint in done.stderr
     assert "Traceback" not in done.stderr
@@ -120,7 +120,7 @@ def test_what_cannot_be_done_is_a_usage_error_that_says_why(
 
 @pytest.mark.parametrize("host", ["/no/such/program", "/bin/false"])
 def test_a_host_that_cannot_start_is_a_host_failure(folder: Path, host: str) -> None:
-    done = codemode(folder, "run", "-", "--host", host, stdin="text(1)")
+    done = run_codemode(folder, "run", "-", "--host", host, stdin="text(1)")
     assert (done.returncode, done.stdout) == (3, "")
     assert "codemode run: " in done.stderr
     assert "Traceback" not in done.stderr
@@ -137,7 +137,7 @@ def test_a_reader_who_has_had_enough_ends_it_quietly(folder: Path, more: list[st
     (folder / "endless.js").write_text(
         "for (let i = 0; ; i++) { text(i); await new Promise((go) => setTimeout(go, 1)); }"
     )
-    with running(folder, "run", "endless.js", "--yield-ms", "20", *more) as process:
+    with start_codemode(folder, "run", "endless.js", "--yield-ms", "20", *more) as process:
         assert process.stdout is not None
         assert process.stdout.readline() != ""
         process.stdout.close()
@@ -156,7 +156,7 @@ def test_output_that_cannot_be_written_is_said_in_one_line(folder: Path) -> None
             text=True,
             timeout=60,
             check=False,
-            env=environment(),
+            env=make_environment(),
         )
     assert (done.returncode, done.stderr) == (2, "codemode run: [Errno 28] No space left on device\n")
 
@@ -179,7 +179,7 @@ def test_streams_may_be_closed(folder: Path, line: str, status: int, complaint: 
         text=True,
         timeout=60,
         check=False,
-        env=environment(),
+        env=make_environment(),
     )
     assert (done.returncode, done.stderr) == (status, complaint)
 
@@ -201,7 +201,7 @@ def processes_mentioning(marker: str) -> list[str]:
 def test_ctrl_c_ends_the_cell_and_leaves_no_process(folder: Path) -> None:
     (folder / "loop.js").write_text("text('looping'); while (true) {}")
     recording = str(folder / "ctrl-c.rec")
-    with running(folder, "run", "loop.js", "--host", host_command("--record", recording)) as process:
+    with start_codemode(folder, "run", "loop.js", "--host", host_command("--record", recording)) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "looping\n"
         # To the whole foreground process group, as a terminal does it.
@@ -217,29 +217,29 @@ def test_ctrl_c_ends_the_cell_and_leaves_no_process(folder: Path) -> None:
 
 def test_output_comes_while_the_script_runs(folder: Path) -> None:
     (folder / "slow.js").write_text("text('first'); await new Promise((done) => setTimeout(done, 30000)); text('last')")
-    with running(folder, "run", "slow.js", "--yield-ms", "50") as process:
+    with start_codemode(folder, "run", "slow.js", "--yield-ms", "50") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "first\n"
         assert process.poll() is None
 
 
 def test_a_recorded_conversation_is_replayed_as_a_transcript(folder: Path) -> None:
-    done = codemode(
+    done = run_codemode(
         folder,
         *["run", "-", "--tools", "mytools:toolbox", "--host", host_command("--record", "talk.rec")],
         stdin="text(await tools.add({ a: 20, b: 22 }))",
     )
     assert (done.returncode, done.stdout) == (0, "42\n")
     assert (folder / "talk.rec").stat().st_mode & 0o777 == 0o600
-    shown = codemode(folder, "replay", "talk.rec")
+    shown = run_codemode(folder, "replay", "talk.rec")
     assert shown.returncode == 0
     lines = [line for line in shown.stdout.splitlines() if line[:1] == " " and "host" in line[:40]]
     kinds = [line.split("host", 1)[1].split()[0] for line in lines]
     assert kinds[:4] == ["connection/hello", "connection/ready", "operation/request", "operation/response"]
     assert "delegate/request" in kinds
     assert '"result":42' in shown.stdout
-    assert codemode(folder, "replay", "talk.rec", "--full").returncode == 0
-    told = [json.loads(line) for line in codemode(folder, "replay", "talk.rec", "--json").stdout.splitlines()]
+    assert run_codemode(folder, "replay", "talk.rec", "--full").returncode == 0
+    told = [json.loads(line) for line in run_codemode(folder, "replay", "talk.rec", "--json").stdout.splitlines()]
     assert told[0]["framing"] == "length"
     assert [line["type"] for line in told[1:5]] == kinds[:4]
     assert {line["direction"] for line in told[1:]} == {"to_host", "to_client"}
@@ -320,4 +320,4 @@ def test_the_demo_runs_to_its_end() -> None:
 def test_a_script_has_the_callers_time_zone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     source = "text(new Date(0).getHours()); text(Intl.DateTimeFormat().resolvedOptions().timeZone)"
-    assert codemode(folder, "run", "-", stdin=source).stdout == "9\nAsia/Tokyo\n"
+    assert run_codemode(folder, "run", "-", stdin=source).stdout == "9\nAsia/Tokyo\n"

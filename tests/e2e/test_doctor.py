@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from codemode_client._cli.console import diagnosis
-from tests.e2e.commands import CODEMODE, codemode, environment
+from tests.e2e.commands import CODEMODE, make_environment, run_codemode
 
 
 def findings(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, Any]]:
@@ -22,7 +22,7 @@ def findings(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, Any]
 
 
 def test_a_machine_that_runs_these_tests_is_in_order(tmp_path: Path) -> None:
-    done = codemode(tmp_path, "doctor", "--json")
+    done = run_codemode(tmp_path, "doctor", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["ok"] is True
     found = findings(done)
@@ -34,11 +34,11 @@ def test_a_machine_that_runs_these_tests_is_in_order(tmp_path: Path) -> None:
 
 
 def test_a_host_that_does_not_work_fails_with_what_to_do(tmp_path: Path) -> None:
-    done = codemode(tmp_path, "doctor", "--host", "/no/such/host")
+    done = run_codemode(tmp_path, "doctor", "--host", "/no/such/host")
     assert (done.returncode, done.stderr) == (1, "")
     assert "fail  host's check    /no/such/host cannot be run" in done.stdout
     assert "give another program with --host" in done.stdout
-    silent = findings(codemode(tmp_path, "doctor", "--json", "--host", "/bin/false"))
+    silent = findings(run_codemode(tmp_path, "doctor", "--json", "--host", "/bin/false"))
     assert "ended with status 1" in silent["host's check"]["found"]
     assert silent["cells"]["status"] == "fail"
 
@@ -46,7 +46,7 @@ def test_a_host_that_does_not_work_fails_with_what_to_do(tmp_path: Path) -> None
 def test_what_the_hosts_check_misses_is_told_line_by_line(tmp_path: Path) -> None:
     host = tmp_path / "host.py"
     host.write_text("print('ok       one'); print('MISSING  a cell cannot open a socket'); raise SystemExit(1)\n")
-    found = findings(codemode(tmp_path, "doctor", "--json", "--host", f"{sys.executable} {host}"))
+    found = findings(run_codemode(tmp_path, "doctor", "--json", "--host", f"{sys.executable} {host}"))
     assert found["host's check"]["found"] == "a cell cannot open a socket"
 
 
@@ -55,7 +55,7 @@ def test_what_works_but_not_well_is_a_warning(tmp_path: Path) -> None:
     done = subprocess.run(
         ["sh", "-c", 'ulimit -n 512; exec "$@"', "sh", *CODEMODE, "doctor", "--json", "--host", host],
         cwd=tmp_path,
-        env=environment(PYTHONIOENCODING="latin-1"),
+        env=make_environment(PYTHONIOENCODING="latin-1"),
         capture_output=True,
         text=True,
         timeout=60,
@@ -70,8 +70,8 @@ def test_what_works_but_not_well_is_a_warning(tmp_path: Path) -> None:
 def test_it_runs_where_the_packages_it_looks_for_are_missing(tmp_path: Path) -> None:
     for name in ("trio", "msgspec", "prompt_toolkit"):
         (tmp_path / f"{name}.py").write_text("raise ImportError('not here')\n")
-    path = f"{tmp_path}:{environment()['PYTHONPATH']}"
-    done = codemode(tmp_path, "doctor", "--json", PYTHONPATH=path)
+    path = f"{tmp_path}:{make_environment()['PYTHONPATH']}"
+    done = run_codemode(tmp_path, "doctor", "--json", PYTHONPATH=path)
     assert (done.returncode, done.stderr) == (1, "")
     assert "cannot be imported" in findings(done)["cells"]["found"]
 
@@ -79,8 +79,8 @@ def test_it_runs_where_the_packages_it_looks_for_are_missing(tmp_path: Path) -> 
 def test_another_version_than_the_pinned_one_fails(tmp_path: Path) -> None:
     (tmp_path / "pythonmonkey-1.3.0.dist-info").mkdir()
     (tmp_path / "pythonmonkey-1.3.0.dist-info" / "METADATA").write_text("Name: pythonmonkey\nVersion: 1.3.0\n")
-    path = f"{tmp_path}:{environment()['PYTHONPATH']}"
-    done = codemode(tmp_path, "doctor", "--json", PYTHONPATH=path)
+    path = f"{tmp_path}:{make_environment()['PYTHONPATH']}"
+    done = run_codemode(tmp_path, "doctor", "--json", PYTHONPATH=path)
     assert done.returncode == 1
     found = findings(done)["pythonmonkey"]
     assert found["found"] == "1.3.0, == 1.4.1 is needed"

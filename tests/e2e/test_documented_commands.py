@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from codemode_client.cli import COMMANDS, main
-from tests.e2e.commands import ROOT, install, shell
+from tests.e2e.commands import ROOT, install, run_shell
 
 PAGE = (ROOT / "docs" / "command-line.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("block", [text for kind, text in BLOCKS if kind == "console"])
 def test_the_page_shows_what_comes(folder: Path, block: str) -> None:
     first, _, rest = block.partition("\n")
-    assert shell(folder, first.removeprefix("$ ")).stdout == rest
+    assert run_shell(folder, first.removeprefix("$ ")).stdout == rest
 
 
 def test_the_page_has_every_command() -> None:
@@ -38,11 +38,18 @@ def test_the_page_has_every_command() -> None:
 
 @pytest.mark.parametrize(
     ("name", "answer"),
-    [("run", "3.5\n"), ("repl", ""), ("tools", "weather("), ("doctor", "ok "), ("replay", "client > host")],
+    [
+        ("run", "3.5\n"),
+        ("repl", ""),
+        ("tools", "weather("),
+        ("doctor", "ok "),
+        ("replay", "client > host"),
+        ("conformance", " ok\n"),
+    ],
 )
 def test_the_example_in_the_help_runs(folder: Path, name: str, answer: str) -> None:
     example = import_module(f"codemode_client._cli.commands.{name}").EXAMPLE
-    done = shell(folder, example)
+    done = run_shell(folder, example)
     assert answer in done.stdout
     assert done.returncode == 0
 

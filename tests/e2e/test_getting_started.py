@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.commands import ROOT, install, shell
+from tests.e2e.commands import ROOT, install, run_shell
 
 PAGES = ["README.md", "docs/remote.md", "docs/tutorial.md"]
 
@@ -34,7 +34,7 @@ def test_what_a_page_shows_is_what_comes(folder: Path, page: str, monkeypatch: p
             for session in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
                 command, _, answer = session.partition("\n")
                 shown.append((command, answer))
-                typed = shell(folder, command.replace(".venv/bin/", "bin/"), **own)
+                typed = run_shell(folder, command.replace(".venv/bin/", "bin/"), **own)
                 came.append((command, typed.stdout))
     assert shown
     assert came == shown

@@ -9,46 +9,46 @@ from pathlib import Path
 import pytest
 
 from codemode_protocol.values import Result, Terminated, Yielded
-from tests.host.program import program, running, texts, until
+from tests.host.program import is_running, read_texts, run_program, wait_until
 
 SECRET = "only-the-caller-may-know"
 
 
 async def test_an_endless_loop_is_over_a_tenth_of_a_second_after_it_was_asked_to_be() -> None:
-    async with program() as host:
+    async with run_program() as host:
         await host.open()
         await host.start("1")
         for _ in range(5):
             number, cell = await host.start("text('before'); while (true) {}", yield_ms=50)
             first = await host.first(number)
-            assert texts(first) == ["before"]
+            assert read_texts(first) == ["before"]
             before = set(host.runtimes())
             started = time.monotonic()
             response = await host.terminate(cell)
             took = time.monotonic() - started
             assert isinstance(response, Terminated)
-            assert len([pid for pid in before if not running(pid)]) == 1  # gone before the answer
+            assert len([pid for pid in before if not is_running(pid)]) == 1  # gone before the answer
             assert took < 0.1
 
 
 async def test_what_was_written_before_a_loop_is_in_the_next_answer() -> None:
-    async with program() as host:
+    async with run_program() as host:
         await host.open()
         number, cell = await host.start("text(1); yield_control(); text(2); while (true) {}")
-        assert texts(await host.first(number)) == ["1"]
+        assert read_texts(await host.first(number)) == ["1"]
         response = await host.wait(cell, ms=100)
         assert isinstance(response, Yielded)
-        assert texts(response) == ["2"]
+        assert read_texts(response) == ["2"]
 
 
 async def test_two_hundred_cells_live_at_once_and_three_hundred_in_turn_leave_nothing() -> None:
-    async with program() as host:
+    async with run_program() as host:
         await host.open()
-        assert texts(await host.run("text(0)")) == ["0"]
-        await until(lambda: len(host.runtimes()) == 2)
+        assert read_texts(await host.run("text(0)")) == ["0"]
+        await wait_until(lambda: len(host.runtimes()) == 2)
         descriptors = host.descriptors()
         cells = [await host.start(f"text({n}); await new Promise(() => {{}})", yield_ms=0) for n in range(200)]
-        await until(lambda: len(host.runtimes()) >= 200)
+        await wait_until(lambda: len(host.runtimes()) >= 200)
         for number, cell in cells:
             await host.first(number)
             assert isinstance(await host.terminate(cell), Terminated)
@@ -56,9 +56,9 @@ async def test_two_hundred_cells_live_at_once_and_three_hundred_in_turn_leave_no
             number, _ = await host.start(f"text({n})")
             response = await host.first(number)
             assert isinstance(response, Result)
-            assert texts(response) == [str(n)]
-        await until(lambda: len(host.runtimes()) == 2)
-        await until(lambda: host.descriptors() == descriptors)
+            assert read_texts(response) == [str(n)]
+        await wait_until(lambda: len(host.runtimes()) == 2)
+        await wait_until(lambda: host.descriptors() == descriptors)
 
 
 def given_to(pid: int) -> bytes:
@@ -83,7 +83,7 @@ def memory_of(pid: int) -> bytes:
 
 async def test_nothing_of_the_callers_is_in_a_cells_process() -> None:
     environment = {**os.environ, "SECRET": SECRET + "-environment"}
-    async with program("--log-level", "error", env=environment) as host:
+    async with run_program("--log-level", "error", env=environment) as host:
         await host.open(SECRET + "-session")
         await host.open()
         await host.run(f"store('k', '{SECRET}-' + 'stored')", SECRET + "-session")
@@ -115,9 +115,9 @@ async def test_nothing_of_the_callers_is_in_a_cells_process() -> None:
     ],
 )
 async def test_no_error_names_a_path_of_the_machine_or_shows_pythons_traceback(source: str) -> None:
-    async with program() as host:
+    async with run_program() as host:
         await host.open()
         result = await host.run(source)
-        said = (result.error_text or "") + "\n".join(texts(result))
+        said = (result.error_text or "") + "\n".join(read_texts(result))
         for place in (str(Path.cwd()), "/usr/", "/root", "site-packages", ".py", "Traceback", "prelude"):
             assert place not in said

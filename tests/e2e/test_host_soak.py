@@ -30,12 +30,12 @@ from codemode_protocol.values import (
     WaitRequest,
     Yielded,
 )
-from tests.client.recorder import definition
-from tests.host.program import children, until
+from tests.client.recorder import define_tool
+from tests.host.program import list_running_children, wait_until
 from tests.seed import SEED
 
 COMMAND = [sys.executable, "-m", "codemode_host", "--memory-mib", "48", "--cpu-seconds", "2"]
-TOOLS = [definition("echo"), definition("slow"), definition("fails"), definition("hang")]
+TOOLS = [define_tool("echo"), define_tool("slow"), define_tool("fails"), define_tool("hang")]
 MEMORY = "cell exceeded its memory limit of 48 MiB"
 PROCESSOR = "cell exceeded its processor time limit of 2 s"
 TOLERATED_MIB = 24
@@ -102,8 +102,8 @@ class Soak:
         if host is None:
             return
         family = [host]
-        for zygote in children(host):
-            family += [zygote, *children(zygote)]
+        for zygote in list_running_children(host):
+            family += [zygote, *list_running_children(zygote)]
         self.killed += 1
         try:
             os.kill(self.random.choice(family), self.random.choice([signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT]))
@@ -261,12 +261,12 @@ async def counted(world: Soak) -> tuple[int, int, int]:
     """Processes, descriptors and resident MiB of the host and its zygote, at rest."""
     host = world.host()
     assert host is not None
-    (zygote,) = children(host)
-    await until(lambda: len(children(zygote)) == 2)
+    (zygote,) = list_running_children(host)
+    await wait_until(lambda: len(list_running_children(zygote)) == 2)
     stable = -1
     while stable != (stable := descriptors(host) + descriptors(zygote)):  # noqa: ASYNC110 nobody tells us
         await trio.sleep(0.1)
-    return len(children(zygote)), stable, resident_mib(host) + resident_mib(zygote)
+    return len(list_running_children(zygote)), stable, resident_mib(host) + resident_mib(zygote)
 
 
 @pytest.mark.parametrize("kills", [False, True])

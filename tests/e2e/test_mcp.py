@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from mcp import Client, StdioServerParameters
 from mcp.types import CallToolResult, ImageContent, TextContent, ToolListChangedNotification
 
 from codemode_client.mcp._wire import MAX_MESSAGE_BYTES
+from tests.e2e.commands import CTRL_C_IGNORED
 from tests.e2e.mcp_servers.started import bench, over_http, plain
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -212,9 +213,12 @@ async def test_a_client_of_the_older_protocol_can_wait_and_hears_of_notification
 
 
 @contextmanager
-def process(folder: Path, servers: Mapping[str, object] | None, *options: str) -> Iterator[subprocess.Popen[str]]:
+def process(
+    folder: Path, servers: Mapping[str, object] | None, *options: str, before: Sequence[str] = ()
+) -> Iterator[subprocess.Popen[str]]:
+    """Run the program with pipes; `before` is a command that becomes it."""
     with subprocess.Popen(
-        command(folder, servers, *options),
+        [*before, *command(folder, servers, *options)],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdin=subprocess.PIPE,
@@ -307,6 +311,17 @@ def test_no_process_is_left_after_a_signal_and_the_status_says_which(tmp_path: P
             started.send_signal(number)
             assert started.wait(timeout=30) == status
             assert all_ended(children)
+
+
+def test_ctrl_c_that_was_ignored_when_it_was_started_stays_ignored(tmp_path: Path) -> None:
+    (tmp_path / "mytools.py").write_text(TOOLS)
+    with process(tmp_path, None, "--tools", "mytools:add", before=CTRL_C_IGNORED) as started:
+        initialize(started)
+        started.send_signal(signal.SIGINT)
+        answer = ask(started, 2, "tools/call", name="exec", arguments={"source": "text('it goes on')"})
+        assert answer["content"][1]["text"] == "it goes on"
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(timeout=30) == 0
 
 
 def run(folder: Path, servers: Mapping[str, object] | None, *options: str) -> subprocess.CompletedProcess[str]:

@@ -24,7 +24,7 @@ from codemode_client.hosts import CellNotFoundError, HostSocket, end_cells, find
 from codemode_protocol.control import CellReport, CellStateName, HostReport, PendingCalls, WaitName
 from codemode_protocol.errors import RequestFailedError
 from codemode_protocol.values import ExecuteRequest, Result, WaitRequest, Yielded
-from tests.client.recorder import Recorder, definition
+from tests.client.recorder import Recorder, define_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,7 +32,7 @@ TOOLS = """
 import time
 
 def slow(name: str) -> str:
-    print(name, flush=True)
+    print(name + chr(10), end="", flush=True)  # in one piece: two threads say it at once
     time.sleep(600)
     return name
 """
@@ -241,7 +241,9 @@ async def test_ends_from_outside_never_break_a_conversation(folder: Path) -> Non
         await trio.sleep_forever()
 
     async def use(session: Session, source: str) -> None:
-        request = ExecuteRequest("c", [definition("echo"), definition("never")], source, random.choice([0, 5, 60_000]))
+        request = ExecuteRequest(
+            "c", [define_tool("echo"), define_tool("never")], source, random.choice([0, 5, 60_000])
+        )
         cell = await session.execute(request)
         response = await cell.initial_response()
         while isinstance(response, Yielded):

@@ -17,7 +17,15 @@ from codemode_client._cli.console.display import JsonDisplay
 from codemode_client._cli.console.repl import Repl
 from codemode_protocol.values import Result
 from tests.client.host_process import end_host
-from tests.e2e.commands import CODEMODE, TOOLS, codemode, environment, host_of, running
+from tests.e2e.commands import (
+    CODEMODE,
+    CTRL_C_IGNORED,
+    TOOLS,
+    find_host,
+    make_environment,
+    run_codemode,
+    start_codemode,
+)
 from tests.e2e.terminal import PROMPT, Terminal
 
 
@@ -27,10 +35,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def prompt(folder: Path, *arguments: str, **more: str) -> Terminal:
+def open_prompt(folder: Path, *arguments: str, **more: str) -> Terminal:
     """A prompt that is ready, with a history of its own."""
     terminal = Terminal(
-        [*CODEMODE, "repl", *arguments], cwd=folder, env=environment(XDG_STATE_HOME=str(folder / "state"), **more)
+        [*CODEMODE, "repl", *arguments], cwd=folder, env=make_environment(XDG_STATE_HOME=str(folder / "state"), **more)
     )
     try:
         terminal.wait_for(PROMPT)
@@ -50,7 +58,7 @@ def leave(terminal: Terminal) -> None:
 
 
 def test_a_prompt_shows_values_and_goes_on_with_unfinished_input(folder: Path) -> None:
-    with prompt(folder, "--tools", "mytools:toolbox") as terminal:
+    with open_prompt(folder, "--tools", "mytools:toolbox") as terminal:
         terminal.write("6 * 7\r")
         terminal.wait_for("\n42\r\n")
         terminal.wait_for(PROMPT)
@@ -70,7 +78,7 @@ def test_a_prompt_shows_values_and_goes_on_with_unfinished_input(folder: Path) -
 
 
 def test_ctrl_c_ends_the_running_cell_and_the_prompt_stays(folder: Path) -> None:
-    with prompt(folder) as terminal:
+    with open_prompt(folder) as terminal:
         terminal.write("text('loop' + 'ing'); for (;;) {}\r")
         terminal.wait_for("looping")
         terminal.write("\x03")
@@ -86,7 +94,7 @@ def test_ctrl_c_ends_the_running_cell_and_the_prompt_stays(folder: Path) -> None
 
 
 def test_tab_completes_tools_and_globals(folder: Path) -> None:
-    with prompt(folder, "--tools", "mytools:toolbox") as terminal:
+    with open_prompt(folder, "--tools", "mytools:toolbox") as terminal:
         terminal.write("await tools.a\t")
         terminal.wait_for("dd")
         terminal.write("({ a: 1, b: 1 }) + 1000\r")
@@ -101,7 +109,7 @@ def test_tab_completes_tools_and_globals(folder: Path) -> None:
 
 
 def test_the_prompts_own_commands(folder: Path) -> None:
-    with prompt(folder, "--tools", "mytools:toolbox") as terminal:
+    with open_prompt(folder, "--tools", "mytools:toolbox") as terminal:
         for typed, answer in [
             (".help", "Each input runs as a cell of its own"),
             (".tools", "tools.add  Add two numbers."),
@@ -116,7 +124,7 @@ def test_the_prompts_own_commands(folder: Path) -> None:
 
 
 def test_history_is_kept_for_its_owner_alone(folder: Path) -> None:
-    with prompt(folder) as terminal:
+    with open_prompt(folder) as terminal:
         terminal.write("'hi' + 'story'\r")
         terminal.wait_for('"history"')
         terminal.wait_for(PROMPT)
@@ -124,7 +132,7 @@ def test_history_is_kept_for_its_owner_alone(folder: Path) -> None:
         assert terminal.end() == 0
     history = folder / "state" / "codemode" / "repl-history"
     assert history.stat().st_mode & 0o777 == 0o600
-    with prompt(folder) as terminal:
+    with open_prompt(folder) as terminal:
         terminal.write("\x1b[A")  # up
         terminal.wait_for("'story'")
         terminal.write("\r")
@@ -135,19 +143,19 @@ def test_without_its_extra_a_prompt_says_which_one_it_needs(folder: Path) -> Non
     missing = folder / "missing"
     missing.mkdir()
     (missing / "prompt_toolkit.py").write_text("raise ImportError('not here')\n")
-    path = os.pathsep.join([str(missing), environment()["PYTHONPATH"]])
-    with Terminal([*CODEMODE, "repl"], cwd=folder, env=environment(PYTHONPATH=path)) as terminal:
+    path = os.pathsep.join([str(missing), make_environment()["PYTHONPATH"]])
+    with Terminal([*CODEMODE, "repl"], cwd=folder, env=make_environment(PYTHONPATH=path)) as terminal:
         terminal.wait_for("pip install 'codemode-host[repl]'")
         assert terminal.end() == 2
         assert "Traceback" not in terminal.text
-    assert codemode(folder, "repl", stdin="1 + 1", PYTHONPATH=path).stdout == "2\n"
+    assert run_codemode(folder, "repl", stdin="1 + 1", PYTHONPATH=path).stdout == "2\n"
 
 
 def test_a_lost_host_is_said_and_survived(folder: Path) -> None:
-    with prompt(folder) as terminal:
+    with open_prompt(folder) as terminal:
         terminal.write("store('kept', 1)\r")
         terminal.wait_for(PROMPT)
-        os.kill(host_of(terminal.process.pid), signal.SIGKILL)
+        os.kill(find_host(terminal.process.pid), signal.SIGKILL)
         terminal.write("text(String(load('kept')))\r")
         terminal.wait_for("what was stored")
         terminal.wait_for(PROMPT)
@@ -162,16 +170,16 @@ def test_a_lost_host_is_said_and_survived(folder: Path) -> None:
 
 def test_piped_cells_are_separated_by_blank_lines_outside_of_statements(folder: Path) -> None:
     cells = 'store("a", [1]);\n\nfor (const x of load("a")) {\n\n  text(x);\n\n}\nload("a")\n\n\nnull.x\n\n"last"'
-    done = codemode(folder, "repl", stdin=cells)
+    done = run_codemode(folder, "repl", stdin=cells)
     assert (done.returncode, done.stdout) == (1, '1\n[1]\n"last"\n')
     assert "TypeError" in done.stderr
     assert "<cell>:1:1" in done.stderr
     assert "    1 | null.x\n" in done.stderr
-    assert codemode(folder, "repl").returncode == 0
+    assert run_codemode(folder, "repl").returncode == 0
 
 
 def test_a_cell_is_answered_before_the_next_one_is_written(folder: Path) -> None:
-    with running(folder, "repl", "--json") as process:
+    with start_codemode(folder, "repl", "--json") as process:
         assert process.stdin is not None
         assert process.stdout is not None
         for number in range(3):
@@ -182,7 +190,7 @@ def test_a_cell_is_answered_before_the_next_one_is_written(folder: Path) -> None
                 {"type": "value", "text": str(number)},
                 {"type": "result", "cell_id": str(number + 1), "error_text": None},
             ]
-        os.kill(host_of(process.pid), signal.SIGKILL)
+        os.kill(find_host(process.pid), signal.SIGKILL)
         process.stdin.write("1\n\n")
         assert json.loads(process.stdout.readline())["type"] == "lost"
         process.stdin.write("// @exec: nonsense\n2\n\n")
@@ -219,7 +227,7 @@ async def test_the_end_of_a_host_is_told_once_and_first_whenever_it_is_noticed(
 
 @pytest.mark.parametrize("more", [[], ["--json"]])
 def test_ctrl_c_ends_it_when_cells_are_piped_in(folder: Path, more: list[str]) -> None:
-    with running(folder, "repl", *more) as process:
+    with start_codemode(folder, "repl", *more) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write("text('looping')\n\n")
@@ -228,6 +236,19 @@ def test_ctrl_c_ends_it_when_cells_are_piped_in(folder: Path, more: list[str]) -
         assert process.wait(timeout=20) == 130
         assert process.stderr is not None
         assert process.stderr.read() == "interrupted\n"
+
+
+def test_ctrl_c_that_was_ignored_when_it_was_started_stays_ignored(folder: Path) -> None:
+    with start_codemode(folder, "repl", before=CTRL_C_IGNORED) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("text('looping')\n\n")
+        assert "looping" in process.stdout.readline()
+        os.killpg(process.pid, signal.SIGINT)
+        process.stdin.write("text('it goes on')\n\n")
+        assert "it goes on" in process.stdout.readline()
+        process.stdin.close()
+        assert process.wait(timeout=20) == 0
 
 
 # What a value looks like, and what showing it must not change
@@ -286,9 +307,9 @@ SIDE_EFFECTS = [
 ]
 
 
-def events(folder: Path, cells: list[str], *arguments: str) -> list[list[dict[str, object]]]:
+def read_events(folder: Path, cells: list[str], *arguments: str) -> list[list[dict[str, object]]]:
     """The events of each of these cells."""
-    done = codemode(folder, "repl", "--json", *arguments, stdin="\n\n".join(cells))
+    done = run_codemode(folder, "repl", "--json", *arguments, stdin="\n\n".join(cells))
     assert done.stderr == ""
     told: list[list[dict[str, object]]] = [[]]
     for line in done.stdout.splitlines():
@@ -300,13 +321,13 @@ def events(folder: Path, cells: list[str], *arguments: str) -> list[list[dict[st
 
 
 def test_values_are_shown_as_javascript_writes_them(folder: Path) -> None:
-    told = events(folder, [source for source, _ in VALUES], "--tools", "mytools:toolbox")
+    told = read_events(folder, [source for source, _ in VALUES], "--tools", "mytools:toolbox")
     shown = [[event["text"] for event in cell if event["type"] == "value"] for cell in told]
     assert dict(zip([source for source, _ in VALUES], shown, strict=True)) == dict(VALUES)
 
 
 async def test_showing_a_value_changes_nothing_that_a_cell_does(folder: Path) -> None:
-    told = await trio.to_thread.run_sync(events, folder, SIDE_EFFECTS)
+    told = await trio.to_thread.run_sync(read_events, folder, SIDE_EFFECTS)
     async with CodeModeProvider() as provider, provider.session(Toolbox()) as session:
         for source, shown in zip(SIDE_EFFECTS, told, strict=True):
             plain = await session.run(source)

@@ -14,14 +14,14 @@ from codemode_protocol.messages import (
     Terminate,
     Wait,
 )
-from tests.host.program import Program, until
+from tests.host.program import Program, wait_until
 
 ENDLESS = "await new Promise(() => {});"
 
 
 async def find_socket(folder: str, pid: int) -> HostSocket:
     """The socket of a host, once it is there."""
-    await until(lambda: [one for one in find_hosts(folder)[0] if one.pid == pid])
+    await wait_until(lambda: [one for one in find_hosts(folder)[0] if one.pid == pid])
     return next(one for one in find_hosts(folder)[0] if one.pid == pid)
 
 
@@ -33,7 +33,7 @@ async def wait_for_cell(where: HostSocket, cell_id: str, state: str, *waits: str
         seen[:] = [cell for cell in report(where).cells if cell.cell_id == cell_id]
         return bool(seen) and seen[0].state == state and seen[0].waiting_on == list(waits)
 
-    await until(there)
+    await wait_until(there)
     return seen[0]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -30,7 +29,6 @@ from codemode_protocol.values import (
     InputText,
     Result,
     RuntimeResponse,
-    Terminated,
     ToolDefinition,
     ToolKind,
     ToolName,
@@ -42,23 +40,23 @@ from tests.processes import list_children
 COMMAND = (sys.executable, "-m", "codemode_host")
 
 
-def tool(name: str) -> ToolDefinition:
+def define_tool(name: str) -> ToolDefinition:
     return ToolDefinition(name, ToolName(name), "", ToolKind.FUNCTION)
 
 
-def children(pid: int) -> list[int]:
+def list_running_children(pid: int) -> list[int]:
     """The processes that `pid` is the parent of, those that ended but were not reaped left out."""
-    return [child for child in list_children(pid) if running(child)]
+    return [child for child in list_children(pid) if is_running(child)]
 
 
-def running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
 
 
-async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+async def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> None:
     """Wait for something that another process does."""
     with trio.fail_after(seconds):
         while not condition():  # noqa: ASYNC110 nobody tells us
@@ -87,11 +85,11 @@ class Program:
 
     @property
     def zygote(self) -> int:
-        (zygote,) = children(self.pid)
+        (zygote,) = list_running_children(self.pid)
         return zygote
 
     def runtimes(self) -> list[int]:
-        return children(self.zygote)
+        return list_running_children(self.zygote)
 
     def remember_family(self) -> None:
         """Know all processes by number, for `gone`."""
@@ -99,7 +97,7 @@ class Program:
 
     def left(self) -> list[int]:
         """Those of the known processes that run."""
-        return [pid for pid in self.family if running(pid)]
+        return [pid for pid in self.family if is_running(pid)]
 
     def peak_resident_mib(self) -> int:
         status = Path(f"/proc/{self.pid}/status").read_text()
@@ -140,7 +138,7 @@ class Program:
 
     async def start(self, source: str, session: str = "s", *tools: str, yield_ms: int | None = None) -> tuple[int, str]:
         """Start a cell: the request's number and the cell's id. RuntimeError when the host refuses."""
-        definitions = [tool(name) for name in tools]
+        definitions = [define_tool(name) for name in tools]
         number, answer = await self.ask(Execute(session, ExecuteRequest("call", definitions, source, yield_ms)))
         if isinstance(answer.result, Failure):
             raise RuntimeError(answer.result.message)
@@ -181,12 +179,12 @@ class Program:
             return status
 
 
-def texts(response: RuntimeResponse) -> list[str]:
+def read_texts(response: RuntimeResponse) -> list[str]:
     return [item.text for item in response.content_items if isinstance(item, InputText)]
 
 
 @asynccontextmanager
-async def program(
+async def run_program(
     *flags: str,
     greet: bool = True,
     env: dict[str, str] | None = None,
@@ -225,8 +223,5 @@ async def program(
 
 async def measure(awaited: Callable[[], object]) -> float:
     started = time.monotonic()
-    await until(awaited)
+    await wait_until(awaited)
     return time.monotonic() - started
-
-
-__all__ = ["Program", "Terminated", "children", "measure", "program", "running", "signal", "texts", "tool", "until"]

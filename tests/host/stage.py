@@ -15,7 +15,7 @@ from codemode_host.runtimes.host_side.output import decoded
 from codemode_host.supervision import HostFailure
 from codemode_protocol.limits import Limits
 from codemode_protocol.values import ExecuteRequest, InputText, Result, RuntimeResponse, ToolInvocation
-from tests.host.program import tool
+from tests.host.program import define_tool
 from tests.runtimes.lying import Liar, LyingZygote, lying_pool
 
 
@@ -69,7 +69,7 @@ class Stage:
     def start(self, yield_time_ms: int | None = 60_000, tools: int = 2) -> tuple[Cell, Liar]:
         """A cell, and the runtime that it has."""
         ids: list[str] = []
-        request = ExecuteRequest("call", [tool(f"tool{number}") for number in range(tools)], "1", yield_time_ms)
+        request = ExecuteRequest("call", [define_tool(f"tool{number}") for number in range(tools)], "1", yield_time_ms)
         self.session.execute(request, ids.append, self.answers.append)
         cell = self.session.cells[ids[0]]
         liar = self.zygote.play(cell.runtime)

@@ -8,11 +8,11 @@ from codemode_client.hosts import (
     report,
 )
 from tests.host.controlled import ENDLESS, find_socket, wait_for_cell
-from tests.host.program import program, until
+from tests.host.program import run_program, wait_until
 
 
 async def test_each_state_is_told_and_what_is_waited_for(folder: str) -> None:
-    async with program("--control", folder, "--output-mib", "2") as host:
+    async with run_program("--control", folder, "--output-mib", "2") as host:
         await host.open()
         for source, state, waits in (
             ("while (true) {}", "running", ()),
@@ -36,7 +36,7 @@ async def test_each_state_is_told_and_what_is_waited_for(folder: str) -> None:
 
 
 async def test_the_facts_are_those_of_the_process(folder: str) -> None:
-    async with program("--control", folder, "--memory-mib", "200") as host:
+    async with run_program("--control", folder, "--memory-mib", "200") as host:
         await host.open()
         await host.open("t")
         _, number = await host.start(f"globalThis.kept = new Uint8Array(5e7).fill(1); {ENDLESS}", yield_ms=60_000)
@@ -49,7 +49,7 @@ async def test_the_facts_are_those_of_the_process(folder: str) -> None:
         assert cell.resident_bytes > cell.memory_bytes
         assert cell.observed
         _, looping = await host.start("for (;;) {}", "t", yield_ms=0)
-        await until(lambda: (report(where).cells[1].cpu_ms or 0) >= 30)
+        await wait_until(lambda: (report(where).cells[1].cpu_ms or 0) >= 30)
         known = report(where)
         assert [(one.session_id, one.cell_id, one.observed) for one in known.cells] == [
             ("s", number, True),
@@ -61,13 +61,13 @@ async def test_the_facts_are_those_of_the_process(folder: str) -> None:
 
 
 async def test_many_calls_and_long_names_are_told_in_few_words(folder: str) -> None:
-    async with program("--control", folder) as host:
+    async with run_program("--control", folder) as host:
         await host.open("s" * 5_000)
         names = [f"{'n' * 300}{number}" for number in range(30)]
         source = "await Promise.all(ALL_TOOLS.flatMap(({ name }) => [1, 2].map(() => tools[name]({}))))"
         _, number = await host.start(source, "s" * 5_000, *names, yield_ms=0)
         where = await find_socket(folder, host.pid)
-        await until(lambda: [calls.count for calls in report(where).cells[0].calls] == [2] * 20)
+        await wait_until(lambda: [calls.count for calls in report(where).cells[0].calls] == [2] * 20)
         cell = await wait_for_cell(where, number, "waiting", "calls")
         assert len(cell.session_id) == 1000
         assert [(len(calls.tool), calls.count) for calls in cell.calls] == [(200, 2)] * 20

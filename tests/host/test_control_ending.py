@@ -26,24 +26,24 @@ from codemode_protocol.messages import (
 )
 from codemode_protocol.values import Terminated, WaitRequest
 from tests.host.controlled import ENDLESS, find_socket, make_request, wait_for_cell, wait_until_closed
-from tests.host.program import program, texts, until
+from tests.host.program import read_texts, run_program, wait_until
 
 
 @pytest.mark.parametrize(
     "source", ["text('one'); yield_control(); text('two'); while (true) {}", f"text('one'); {ENDLESS}"]
 )
 async def test_whoever_observes_a_cell_is_told_that_it_was_terminated(folder: str, source: str) -> None:
-    async with program("--control", folder) as host:
+    async with run_program("--control", folder) as host:
         await host.open()
         number, cell = await host.start(source, yield_ms=60_000)
         where = await find_socket(folder, host.pid)
         if "yield_control" in source:
-            assert texts(await host.first(number)) == ["one"]
+            assert read_texts(await host.first(number)) == ["one"]
             await host.stdin.send_all(host.connection.send(make_request(host, Wait("s", WaitRequest(cell, 60_000)))))
-            await until(lambda: (report(where).cells[0].cpu_ms or 0) >= 100)  # it loops
+            await wait_until(lambda: (report(where).cells[0].cpu_ms or 0) >= 100)  # it loops
         else:
             await wait_for_cell(where, cell, "waiting", "nothing")
-        await until(lambda: report(where).cells[0].observed)
+        await wait_until(lambda: report(where).cells[0].observed)
         (ended,) = end_cells(where, "s", cell).cells
         assert (ended.session_id, ended.cell_id, ended.how) == ("s", cell, "terminated")
         if "yield_control" in source:
@@ -52,14 +52,14 @@ async def test_whoever_observes_a_cell_is_told_that_it_was_terminated(folder: st
         else:
             response = await host.first(number)
         assert isinstance(response, Terminated)
-        assert texts(response) == (["two"] if "yield_control" in source else ["one"])
+        assert read_texts(response) == (["two"] if "yield_control" in source else ["one"])
         await wait_until_closed(host, cell)
-        assert texts(await host.run("text('still here')")) == ["still here"]
+        assert read_texts(await host.run("text('still here')")) == ["still here"]
     assert f"session s cell {cell}: ended from outside, by process {os.getpid()} of user" in host.stderr.decode()
 
 
 async def test_an_observer_whose_time_is_over_while_the_cell_is_being_ended_hears_of_the_end(folder: str) -> None:
-    async with program("--control", folder) as host:
+    async with run_program("--control", folder) as host:
         await host.open()
         _, cell = await host.start(ENDLESS, yield_ms=0)
         where = await find_socket(folder, host.pid)
@@ -76,7 +76,7 @@ async def test_an_observer_whose_time_is_over_while_the_cell_is_being_ended_hear
 
 
 async def test_the_calls_of_a_cell_that_is_ended_are_cancelled(folder: str) -> None:
-    async with program("--control", folder) as host:
+    async with run_program("--control", folder) as host:
         await host.open()
         _, cell = await host.start("await tools.a({})", "s", "a", yield_ms=0)
         call = await host.receive(lambda message: isinstance(message, DelegateRequest))
@@ -89,7 +89,7 @@ async def test_the_calls_of_a_cell_that_is_ended_are_cancelled(folder: str) -> N
 async def test_a_cell_that_nobody_observes_keeps_its_output_and_its_end_for_the_next_who_asks(
     folder: str, how: str
 ) -> None:
-    async with program("--control", folder) as host:
+    async with run_program("--control", folder) as host:
         await host.open()
         _, loops = await host.start("text('one'); while (true) {}", yield_ms=0)
         _, drains = await host.start("text('one'); store('never', 1); notify('x')", yield_ms=0)
@@ -100,14 +100,14 @@ async def test_a_cell_that_nobody_observes_keeps_its_output_and_its_end_for_the_
             await wait_for_cell(where, cell, "finished")
             response = await (host.wait(cell) if how == "wait" else host.terminate(cell))
             assert isinstance(response, Terminated)
-            assert texts(response) == ["one"]
+            assert read_texts(response) == ["one"]
             await wait_until_closed(host, cell)
         assert report(where).cells == []
-        assert texts(await host.run("text(load('never') === undefined)")) == ["true"]
+        assert read_texts(await host.run("text(load('never') === undefined)")) == ["true"]
 
 
 async def test_an_end_that_nobody_took_is_dropped(folder: str) -> None:
-    async with program("--control", folder) as host:
+    async with run_program("--control", folder) as host:
         await host.open()
         _, cell = await host.start("text('x')", yield_ms=0)
         where = await find_socket(folder, host.pid)
@@ -120,7 +120,7 @@ async def test_an_end_that_nobody_took_is_dropped(folder: str) -> None:
 
 
 async def test_a_session_whose_cells_are_ended_stays_open(folder: str) -> None:
-    async with program("--control", folder) as host:
+    async with run_program("--control", folder) as host:
         await host.open()
         await host.open("t")
         assert (await host.run("store('kept', 5)")).error_text is None
@@ -131,12 +131,12 @@ async def test_a_session_whose_cells_are_ended_stays_open(folder: str) -> None:
             (cell, "terminated") for cell in cells
         }
         assert [cell.cell_id for cell in report(where).cells] == [other]
-        assert texts(await host.run("text(load('kept'))")) == ["5"]
+        assert read_texts(await host.run("text(load('kept'))")) == ["5"]
         assert end_cells(where, "s").cells == []
 
 
 async def test_what_is_not_there_cannot_be_ended(folder: str) -> None:
-    async with program("--control", folder) as host:
+    async with run_program("--control", folder) as host:
         await host.open()
         where = await find_socket(folder, host.pid)
         with pytest.raises(CellNotFoundError, match="session s has no cell 7"):
@@ -146,7 +146,7 @@ async def test_what_is_not_there_cannot_be_ended(folder: str) -> None:
 
 
 async def test_a_cell_that_is_being_terminated_already_is_left_to_that(folder: str) -> None:
-    async with program("--control", folder) as host:
+    async with run_program("--control", folder) as host:
         await host.open()
         _, cell = await host.start("while (true) {}", yield_ms=0)
         where = await find_socket(folder, host.pid)
@@ -162,15 +162,15 @@ async def test_a_cell_that_is_being_terminated_already_is_left_to_that(folder: s
 
 
 async def test_a_host_is_ended_and_nothing_of_it_is_left(folder: str) -> None:
-    async with program("--control", folder) as host:
+    async with run_program("--control", folder) as host:
         await host.open()
         await host.start("while (true) {}", yield_ms=0)
         where = await find_socket(folder, host.pid)
-        await until(lambda: len(host.runtimes()) >= 2)
+        await wait_until(lambda: len(host.runtimes()) >= 2)
         host.remember_family()
         assert await trio.to_thread.run_sync(end_host, where) == "terminated"
         assert await host.ended() == -signal.SIGTERM
-        await until(lambda: not host.left(), 2)
+        await wait_until(lambda: not host.left(), 2)
         assert os.listdir(folder) == []
         with pytest.raises(HostGoneError):
             end_host(where)
@@ -179,7 +179,7 @@ async def test_a_host_is_ended_and_nothing_of_it_is_left(folder: str) -> None:
 async def test_a_host_that_stands_still_is_said_to_and_is_killed(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hosts, "ANSWER_SECONDS", 0.2)
     monkeypatch.setattr(hosts, "TERMINATE_SECONDS", 0.2)
-    async with program("--control", folder) as host:
+    async with run_program("--control", folder) as host:
         where = await find_socket(folder, host.pid)
         os.kill(host.pid, signal.SIGSTOP)
         with pytest.raises(HostSilentError, match=r"does not answer within 0.2 s: is it stopped\?"):

@@ -23,14 +23,14 @@ from codemode_client.hosts import (
 from codemode_host.control.socket import ControlSocketError, open_private_directory
 from codemode_protocol.control_sockets import socket_name, start_time
 from tests.host.controlled import find_socket
-from tests.host.program import program, texts, until
+from tests.host.program import read_texts, run_program, wait_until
 
 # Where the socket is
 
 
 async def test_without_a_word_the_socket_is_where_the_environment_says(tmp_path: Path) -> None:
     folder = tmp_path / "codemode"
-    async with program(env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}) as host:
+    async with run_program(env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}) as host:
         where = await find_socket(str(folder), host.pid)
         assert report(where).pid == host.pid
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -39,24 +39,24 @@ async def test_without_a_word_the_socket_is_where_the_environment_says(tmp_path:
 
 async def test_a_host_takes_the_next_place_when_the_first_cannot_be_used(tmp_path: Path) -> None:
     env = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path / "nowhere"), "TMPDIR": str(tmp_path)}
-    async with program(env=env) as host:
+    async with run_program(env=env) as host:
         assert report(await find_socket(str(tmp_path / f"codemode-{os.geteuid()}"), host.pid)).pid == host.pid
 
 
 async def test_a_path_is_never_too_long(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 100) / ("e" * 100)
     deep.mkdir(parents=True)
-    async with program("--control", str(deep / "control")) as host:
+    async with run_program("--control", str(deep / "control")) as host:
         assert report(await find_socket(str(deep / "control"), host.pid)).pid == host.pid
 
 
 async def test_a_host_without_a_private_folder_says_so_in_a_line_and_goes_on(folder: str) -> None:
     os.mkdir(folder)
     os.chmod(folder, 0o750)
-    async with program("--control", folder) as host:
-        await until(lambda: host.stderr)
+    async with run_program("--control", folder) as host:
+        await wait_until(lambda: host.stderr)
         await host.open()
-        assert texts(await host.run("text(1)")) == ["1"]
+        assert read_texts(await host.run("text(1)")) == ["1"]
         assert find_hosts(folder) == (
             [],
             [f"{folder} is left out: it is open to others, and hosts do not use it like that"],
@@ -91,7 +91,7 @@ def test_a_folder_that_is_not_private_is_not_used(folder: str, tmp_path: Path, h
 
 async def test_no_socket_where_none_is_wanted(tmp_path: Path) -> None:
     env = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
-    async with program("--control", "off", env=env) as host:
+    async with run_program("--control", "off", env=env) as host:
         await host.open()
         await host.run("await new Promise((done) => setTimeout(done, 100))")
         assert os.listdir(tmp_path) == []
@@ -109,14 +109,14 @@ def test_a_slip_of_the_pen_is_no_folder() -> None:
 
 @pytest.mark.parametrize("how", ["end of input", "malformed", "panic"])
 async def test_a_host_that_ends_takes_its_socket_away(folder: str, how: str) -> None:
-    async with program("--control", folder) as host:
+    async with run_program("--control", folder) as host:
         await find_socket(folder, host.pid)
         if how == "end of input":
             await host.stdin.aclose()
         elif how == "malformed":
             await host.stdin.send_all(b"\x01\x00\x00\x00x")
         else:
-            await until(lambda: len(host.runtimes()) == 2)
+            await wait_until(lambda: len(host.runtimes()) == 2)
             os.kill(host.runtimes()[0], signal.SIGSEGV)
         status = await host.ended()
         assert status == {"end of input": 0, "malformed": 1, "panic": 70}[how]
@@ -124,7 +124,7 @@ async def test_a_host_that_ends_takes_its_socket_away(folder: str, how: str) -> 
 
 
 async def test_what_a_killed_host_left_is_cleared_away_by_whoever_asks(folder: str) -> None:
-    async with program("--control", folder) as host, program("--control", folder) as other:
+    async with run_program("--control", folder) as host, run_program("--control", folder) as other:
         where, there = await find_socket(folder, host.pid), await find_socket(folder, other.pid)
         host.process.kill()
         await host.ended()

@@ -20,7 +20,7 @@ from codemode_protocol.exit_status import HostExitStatus
 from codemode_protocol.limits import Limits
 from codemode_protocol.messages import DelegateRequest
 from codemode_protocol.values import Terminated
-from tests.host.program import program, texts, until
+from tests.host.program import read_texts, run_program, wait_until
 from tests.runtimes.lying import LyingZygote
 
 PANIC = HostFailure(HostExitStatus.ENGINE_PANIC, "engine panic", "mine")
@@ -112,27 +112,27 @@ async def test_a_zygote_that_does_not_answer_does_not_hold_the_end_up(autojump_c
 
 
 async def test_a_zygote_that_is_stopped_does_not_hold_the_hosts_end_up() -> None:
-    async with program() as host:
+    async with run_program() as host:
         await host.open()
         await host.start(LOOP)
-        await until(lambda: len(host.runtimes()) >= 2)
+        await wait_until(lambda: len(host.runtimes()) >= 2)
         host.remember_family()
         os.kill(host.zygote, signal.SIGSTOP)
         await host.stdin.aclose()
         assert await host.ended(20) == HostExitStatus.OK
-        await until(lambda: not host.left())
+        await wait_until(lambda: not host.left())
     assert host.stderr == b""
 
 
 async def test_a_stopped_runtime_can_be_ended() -> None:
-    async with program("--spares", "0") as host:
+    async with run_program("--spares", "0") as host:
         await host.open()
         _, cell = await host.start(LOOP, yield_ms=0)
         await host.receive(lambda message: isinstance(message, DelegateRequest))
         (runtime,) = host.runtimes()
         os.kill(runtime, signal.SIGSTOP)
         assert isinstance(await host.terminate(cell), Terminated)
-        assert texts(await host.run("text(1)")) == ["1"]
+        assert read_texts(await host.run("text(1)")) == ["1"]
 
 
 def test_what_a_runtime_that_the_machine_did_not_start_met_is_told_with_the_reason() -> None:

@@ -27,15 +27,15 @@ from codemode_protocol.values import (
     WaitRequest,
     Yielded,
 )
-from tests.client.recorder import Recorder, definition, forever
-from tests.host.program import children, until
+from tests.client.recorder import Recorder, define_tool, forever
+from tests.host.program import list_running_children, wait_until
 
 LOOP = "text('before'); while (true) {}"
 PANIC = "engine panic: the cell's runtime is lost"
 
 
 async def run(session: InProcessSession, source: str, *tools: str) -> Result:
-    cell = await session.execute(ExecuteRequest("call", [definition(name) for name in tools], source))
+    cell = await session.execute(ExecuteRequest("call", [define_tool(name) for name in tools], source))
     response = await cell.initial_response()
     assert isinstance(response, Result), response
     return response
@@ -138,7 +138,7 @@ async def test_a_panic_fails_its_cell_or_all_and_the_next_cells_have_a_fresh_zyg
             session = await provider.open_session(Recorder(echo=echo))
             broken = await start(session, "yield_control(); while (true) {}")
             zygote = provider.pool.zygote.pid
-            [pid] = children(zygote)
+            [pid] = list_running_children(zygote)
             other = await start(session, "yield_control(); text(await tools.echo())")
             os.kill(pid, getattr(signal, name))
             assert await error_of(session, broken) == PANIC
@@ -146,7 +146,7 @@ async def test_a_panic_fails_its_cell_or_all_and_the_next_cells_have_a_fresh_zyg
             assert await error_of(session, other) == (None if on_panic == "cell" else PANIC)
             assert (await run(session, "text(1)")).error_text is None
             assert provider.pool.zygote.pid != zygote
-            await until(lambda: not os.path.exists(f"/proc/{zygote}"))
+            await wait_until(lambda: not os.path.exists(f"/proc/{zygote}"))
     assert f"killed by {name}" in caplog.text
 
 
@@ -154,10 +154,10 @@ async def test_several_panics_in_a_short_time_end_all_cells_after_all() -> None:
     async with InProcessSessionProvider(Limits(spare_runtimes=0), on_panic="cell") as provider:
         session = await provider.open_session(Recorder())
         bystander = await start(session, "yield_control(); while (true) {}")
-        known = set(children(provider.pool.zygote.pid))
+        known = set(list_running_children(provider.pool.zygote.pid))
         for _ in range(MAX_PANICS):
             cell_id = await start(session, "yield_control(); while (true) {}")
-            [pid] = set(children(provider.pool.zygote.pid)) - known
+            [pid] = set(list_running_children(provider.pool.zygote.pid)) - known
             os.kill(pid, signal.SIGSEGV)
             assert await error_of(session, cell_id) == PANIC
         assert await error_of(session, bystander) == PANIC
@@ -165,7 +165,7 @@ async def test_several_panics_in_a_short_time_end_all_cells_after_all() -> None:
 
 async def start(session: InProcessSession, source: str) -> str:
     """Start a cell that yields; return its id."""
-    cell = await session.execute(ExecuteRequest("call", [definition("echo")], source, 60_000))
+    cell = await session.execute(ExecuteRequest("call", [define_tool("echo")], source, 60_000))
     assert isinstance(await cell.initial_response(), Yielded)
     return cell.cell_id
 
@@ -201,8 +201,8 @@ async def test_closing_ends_everything() -> None:
         assert isinstance(await cell.initial_response(), Terminated)
         with pytest.raises(SessionClosedError):
             await session.execute(ExecuteRequest("call", [], "1"))
-        family = [provider.pool.zygote.pid, *children(provider.pool.zygote.pid)]
+        family = [provider.pool.zygote.pid, *list_running_children(provider.pool.zygote.pid)]
         await provider.aclose()
         with pytest.raises(ProviderClosedError):
             await provider.open_session(Recorder())
-    assert [pid for pid in family if pid in children(os.getpid())] == []
+    assert [pid for pid in family if pid in list_running_children(os.getpid())] == []

@@ -25,7 +25,7 @@ from codemode_protocol.messages import (
     Wait,
 )
 from codemode_protocol.values import Result, Terminated, WaitRequest, Yielded
-from tests.host.program import Program, program, texts, until
+from tests.host.program import Program, read_texts, run_program, wait_until
 
 MIB = 1024 * 1024
 DOCUMENT = Path(__file__).parents[2] / "docs" / "limits.md"
@@ -64,16 +64,16 @@ def test_flags_without_arguments_are_the_defaults() -> None:
 
 
 async def test_processor_time() -> None:
-    async with program("--cpu-seconds", "1") as host:
+    async with run_program("--cpu-seconds", "1") as host:
         await host.open()
         result = await host.run("text('before'); while (true) {}")
         assert result.error_text == "cell exceeded its processor time limit of 1 s"
-        assert texts(result) == ["before"]
-        assert texts(await host.run("text(1)")) == ["1"]
+        assert read_texts(result) == ["before"]
+        assert read_texts(await host.run("text(1)")) == ["1"]
 
 
 async def test_cells_per_session_and_per_host() -> None:
-    async with program("--cells-per-session", "2", "--cells", "3") as host:
+    async with run_program("--cells-per-session", "2", "--cells", "3") as host:
         await host.open("a")
         await host.open("b")
         for session in ("a", "a", "b"):
@@ -88,7 +88,7 @@ async def test_cells_per_session_and_per_host() -> None:
 
 
 async def test_source_size() -> None:
-    async with program("--source-mib", "1") as host:
+    async with run_program("--source-mib", "1") as host:
         await host.open()
         with pytest.raises(RuntimeError, match="more than 1 MiB"):
             await host.start("/*" + "x" * MIB + "*/")
@@ -96,7 +96,7 @@ async def test_source_size() -> None:
 
 
 async def test_stored_values_by_number_and_size_are_all_kept_or_none() -> None:
-    async with program("--stored-values", "3", "--stored-mib", "1") as host:
+    async with run_program("--stored-values", "3", "--stored-mib", "1") as host:
         await host.open()
         assert (await host.run("store('a', 1); store('b', 2)")).error_text is None
         result = await host.run("store('a', 9); store('c', 3); store('d', 4)")
@@ -105,11 +105,11 @@ async def test_stored_values_by_number_and_size_are_all_kept_or_none() -> None:
         assert result.error_text is None or result.error_text == "mine"
         result = await host.run("store('b', 'x'.repeat(1e6)); throw 'mine'")
         assert result.error_text == "mine\nnothing was stored: the session's values would take more than 1 MiB"
-        assert texts(await host.run("text([load('a'), load('b'), load('d')].join())")) == ["9,2,"]
+        assert read_texts(await host.run("text([load('a'), load('b'), load('d')].join())")) == ["9,2,"]
 
 
 async def test_calls_in_flight_wait_for_each_other_and_none_is_lost() -> None:
-    async with program("--calls", "4") as host:
+    async with run_program("--calls", "4") as host:
         await host.open()
         number, _ = await host.start(
             "text((await Promise.all([...'0123456789'].map((i) => tools.f(+i)))).length); notify('n')", "s", "f"
@@ -120,11 +120,11 @@ async def test_calls_in_flight_wait_for_each_other_and_none_is_lost() -> None:
             await answer(host, message)
         response = await host.first(number)
         assert isinstance(response, Result)
-        assert (texts(response), response.error_text) == (["10"], None)
+        assert (read_texts(response), response.error_text) == (["10"], None)
 
 
 async def test_a_cell_at_its_limit_of_calls_can_be_observed_and_ended() -> None:
-    async with program("--calls", "4") as host:
+    async with run_program("--calls", "4") as host:
         await host.open()
         number, cell = await host.start("for (;;) tools.f()", "s", "f", yield_ms=50)
         assert isinstance(await host.first(number), Yielded)
@@ -133,7 +133,7 @@ async def test_a_cell_at_its_limit_of_calls_can_be_observed_and_ended() -> None:
 
 
 async def test_answers_that_a_cell_does_not_read() -> None:
-    async with program("--answers-mib", "2") as host:
+    async with run_program("--answers-mib", "2") as host:
         await host.open()
         number, _ = await host.start("for (let i = 0; i < 8; i++) tools.f(); while (true) {}", "s", "f")
         calls = [await host.receive(is_call) for _ in range(8)]
@@ -145,50 +145,50 @@ async def test_answers_that_a_cell_does_not_read() -> None:
 
 
 async def test_output_that_nobody_takes_makes_the_cell_wait_and_loses_nothing() -> None:
-    async with program("--output-mib", "1") as host:
+    async with run_program("--output-mib", "1") as host:
         await host.open()
         source = "for (let i = 0; i < 40; i++) text(String(i).padEnd(100_000))"
         number, cell = await host.start(source, yield_ms=0)
         assert isinstance(await host.first(number), Yielded)
         items: list[str] = []
         response = await host.wait(cell)
-        items += texts(response)
+        items += read_texts(response)
         assert isinstance(response, Yielded)  # early: long before the minute is over
         while not isinstance(response, Result):
             response = await host.wait(cell, ms=100)
-            items += texts(response)
+            items += read_texts(response)
         assert [item.strip() for item in items] == [str(i) for i in range(40)]
 
 
 async def test_output_of_all_cells_together_leaves_each_its_share() -> None:
-    async with program("--total-output-mib", "8") as host:
+    async with run_program("--total-output-mib", "8") as host:
         await host.open()
         cells = []
         for _ in range(4):
             number, cell = await host.start("for (let i = 0; i < 12; i++) text('x'.repeat(1e6))", yield_ms=0)
             await host.first(number)
             cells.append(cell)
-        assert texts(await host.run("text(1)")) == ["1"]
+        assert read_texts(await host.run("text(1)")) == ["1"]
         for cell in cells:
             taken, response = 0, None
             while not isinstance(response, Result):
                 response = await host.wait(cell)
-                taken += sum(map(len, texts(response)))
+                taken += sum(map(len, read_texts(response)))
             assert taken == 12_000_000
 
 
 @pytest.mark.parametrize("text", [r"\u0001", "x", "é€", "😀"])
 async def test_what_takes_more_than_a_frame_comes_in_several_answers(text: str) -> None:
-    async with program() as host:
+    async with run_program() as host:
         await host.open()
         result = await host.run(f"for (let i = 0; i < 25; i++) text('{text}'.repeat(1e6)); text('end')")
         assert result.error_text is None
         assert len(result.content_items) == 26
-        assert all(item == texts(result)[0] for item in texts(result)[:25])
+        assert all(item == read_texts(result)[0] for item in read_texts(result)[:25])
 
 
 async def test_a_long_error_text_is_cut() -> None:
-    async with program() as host:
+    async with run_program() as host:
         await host.open()
         result = await host.run("throw 'x'.repeat(5e6)")
         assert result.error_text is not None
@@ -201,7 +201,7 @@ async def test_a_long_error_text_is_cut() -> None:
 )
 @pytest.mark.parametrize("observed", [True, False])
 async def test_a_host_stays_small_through_an_endless_flood(source: str, observed: bool) -> None:
-    async with program() as host:
+    async with run_program() as host:
         await host.open()
         number, cell = await host.start(f"for (let i = 0; ; i++) {source}", yield_ms=0)
         await host.first(number)
@@ -213,10 +213,10 @@ async def test_a_host_stays_small_through_an_endless_flood(source: str, observed
 
 
 async def test_a_client_that_reads_nothing_makes_cells_wait() -> None:
-    async with program("--queue-kib", "1024") as host:
+    async with run_program("--queue-kib", "1024") as host:
         await host.open()
         await host.start("for (;;) notify('x'.repeat(100_000))")
-        await until(lambda: any(map(is_in_write, host.runtimes())))
+        await wait_until(lambda: any(map(is_in_write, host.runtimes())))
         rounds = 0
         while rounds < 10:  # it comes to rest there
             await trio.sleep(0.01)
@@ -226,11 +226,11 @@ async def test_a_client_that_reads_nothing_makes_cells_wait() -> None:
 
 
 async def test_a_client_that_reads_nothing_and_asks_for_ever_more_counts_as_lost() -> None:
-    async with program("--unread-mib", "1") as host:
+    async with run_program("--unread-mib", "1") as host:
         await host.open()
-        # The wait is answered when the cell yields, however long that takes: then all of the text has come.
-        source = "text('x'.repeat(3e6)); yield_control(); await new Promise(() => {})"
-        number, cell = await host.start(source, yield_ms=0)
+        # The first answer is read, and has none of it.
+        source = "yield_control(); text('x'.repeat(3e6)); yield_control(); await new Promise(() => {})"
+        number, cell = await host.start(source, yield_ms=60_000)
         await host.first(number)
         request = OperationRequest(host.connection.next_request_id(), Wait("s", WaitRequest(cell, 60_000)))
         await host.stdin.send_all(host.connection.send(request))
@@ -239,9 +239,9 @@ async def test_a_client_that_reads_nothing_and_asks_for_ever_more_counts_as_lost
 
 
 async def test_spare_runtimes() -> None:
-    async with program("--spares", "5") as host:
-        await until(lambda: len(host.runtimes()) == 5)
-    async with program("--spares", "0") as host:
+    async with run_program("--spares", "5") as host:
+        await wait_until(lambda: len(host.runtimes()) == 5)
+    async with run_program("--spares", "0") as host:
         await host.open()
-        assert texts(await host.run("text(1)")) == ["1"]
-        await until(lambda: host.runtimes() == [])
+        assert read_texts(await host.run("text(1)")) == ["1"]
+        await wait_until(lambda: host.runtimes() == [])

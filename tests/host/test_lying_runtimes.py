@@ -25,7 +25,7 @@ from codemode_protocol.values import (
     Terminated,
     Yielded,
 )
-from tests.host.program import tool
+from tests.host.program import define_tool
 from tests.host.stage import Stage, settle, stage
 from tests.processes import list_descriptors
 
@@ -230,7 +230,7 @@ async def test_tools_of_one_name_in_javascript_refuse_the_cell_and_nothing_is_st
         for names in (["a-b", "a_b"], ["same", "same"]):
             with pytest.raises(CellRequestError, match=r"a_b|same"):
                 on_stage.session.execute(
-                    ExecuteRequest("call", [tool(name) for name in names], "1"), NEVER.append, NEVER.append
+                    ExecuteRequest("call", [define_tool(name) for name in names], "1"), NEVER.append, NEVER.append
                 )
         assert (on_stage.owner.pool.alive, on_stage.session.cells, on_stage.owner.cells) == (0, {}, 0)
         cell, _ = on_stage.start()

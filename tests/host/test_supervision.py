@@ -18,7 +18,7 @@ from codemode_host.supervision import limit_met, watch_kernel
 from codemode_protocol.exit_status import HostExitStatus
 from codemode_protocol.limits import Limits
 from codemode_protocol.values import Result
-from tests.host.program import COMMAND, Program, children, program, running, texts, until
+from tests.host.program import COMMAND, Program, is_running, list_running_children, read_texts, run_program, wait_until
 
 pytestmark = pytest.mark.alone
 
@@ -32,23 +32,23 @@ def cpu_ticks(pid: int) -> int:
 
 async def settle(host: Program) -> None:
     """The cell's runtime is there, and a spare one."""
-    await until(lambda: len(host.runtimes()) >= 2)
+    await wait_until(lambda: len(host.runtimes()) >= 2)
     host.remember_family()
 
 
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGILL", "SIGBUS", "SIGTRAP", "SIGSYS", "SIGKILL"])
 async def test_a_runtime_that_is_killed_stops_the_host_at_once_and_loudly(name: str) -> None:
-    async with program() as host:
+    async with run_program() as host:
         await host.open()
         await host.start(LOOP)
         await settle(host)
-        await until(lambda: max(map(cpu_ticks, host.runtimes())) > 5)
+        await wait_until(lambda: max(map(cpu_ticks, host.runtimes())) > 5)
         busiest = max(host.runtimes(), key=cpu_ticks)
         started = time.monotonic()
         os.kill(busiest, getattr(signal, name))
         status = await host.ended()
         took = time.monotonic() - started
-        await until(lambda: not host.left(), 1)
+        await wait_until(lambda: not host.left(), 1)
         assert status == HostExitStatus.ENGINE_PANIC
         assert took < 0.5
     report = host.stderr.decode()
@@ -60,7 +60,7 @@ async def test_a_runtime_that_is_killed_stops_the_host_at_once_and_loudly(name: 
 
 
 async def test_a_standard_error_that_nobody_reads_holds_nothing_up() -> None:
-    async with program("--memory-mib", "1024", read_stderr=False) as host:
+    async with run_program("--memory-mib", "1024", read_stderr=False) as host:
         await host.open()
         number, _ = await host.start("await tools.big('x'.repeat(68e6))", "s", "big")  # worth a line in the log
         stderr = os.open(f"/proc/{host.pid}/fd/2", os.O_WRONLY | os.O_NONBLOCK)
@@ -78,12 +78,12 @@ async def test_a_standard_error_that_nobody_reads_holds_nothing_up() -> None:
         os.kill(host.runtimes()[0], signal.SIGSEGV)
         assert await host.ended() == HostExitStatus.ENGINE_PANIC
         assert time.monotonic() - started < 0.5
-        await until(lambda: not host.left(), 1)
+        await wait_until(lambda: not host.left(), 1)
 
 
 async def test_a_spare_runtime_that_is_killed_is_a_panic_too() -> None:
-    async with program() as host:
-        await until(lambda: len(host.runtimes()) == 2)
+    async with run_program() as host:
+        await wait_until(lambda: len(host.runtimes()) == 2)
         host.remember_family()
         os.kill(host.runtimes()[0], signal.SIGSEGV)
         assert await host.ended(0.5 + 1) == HostExitStatus.ENGINE_PANIC
@@ -92,27 +92,27 @@ async def test_a_spare_runtime_that_is_killed_is_a_panic_too() -> None:
 
 
 async def test_a_zygote_that_is_killed_is_a_panic_and_takes_its_runtimes_along() -> None:
-    async with program() as host:
+    async with run_program() as host:
         await host.open()
         await host.start(LOOP)
         await settle(host)
         os.kill(host.zygote, signal.SIGABRT)
         assert await host.ended(1.5) == HostExitStatus.ENGINE_PANIC
-        await until(lambda: not host.left(), 1)
+        await wait_until(lambda: not host.left(), 1)
     assert b"the zygote ended: killed by SIGABRT" in host.stderr
 
 
 async def test_a_host_that_is_killed_amid_busy_cells_leaves_no_process() -> None:
-    async with program() as host:
+    async with run_program() as host:
         await host.open()
         for _ in range(20):
             await host.start(LOOP)
-        await until(lambda: len(host.runtimes()) >= 20)
+        await wait_until(lambda: len(host.runtimes()) >= 20)
         host.remember_family()
         assert len(host.family) >= 22
         host.process.kill()
         await host.process.wait()
-        await until(lambda: not host.left(), 1)
+        await wait_until(lambda: not host.left(), 1)
 
 
 async def test_a_client_that_dies_takes_its_host_and_all_cells_along() -> None:
@@ -125,16 +125,16 @@ async def test_a_client_that_dies_takes_its_host_and_all_cells_along() -> None:
     assert client.stdout is not None
     async with client.stdout:
         host = int(await client.stdout.receive_some(100))
-        await until(lambda: children(host) and len(children(children(host)[0])) == 2)
-        (zygote,) = children(host)
-        family = [host, zygote, *children(zygote)]
+        await wait_until(lambda: [len(list_running_children(zygote)) for zygote in list_running_children(host)] == [2])
+        (zygote,) = list_running_children(host)
+        family = [host, zygote, *list_running_children(zygote)]
         client.kill()
         await client.wait()
-        await until(lambda: not any(map(running, family)), 1.5)
+        await wait_until(lambda: not any(map(is_running, family)), 1.5)
 
 
 async def test_the_end_of_input_is_a_clean_end_even_amid_busy_cells() -> None:
-    async with program() as host:
+    async with run_program() as host:
         await host.open()
         await host.start(LOOP)
         await settle(host)
@@ -149,20 +149,20 @@ async def test_the_first_process_of_a_container_heeds_sigterm() -> None:
     tried = subprocess.run([*command, "true"], check=False, capture_output=True)  # noqa: ASYNC221 done at once
     if tried.returncode != 0:
         pytest.skip("no namespace of processes can be made here")
-    async with program(prefix=command) as host:
+    async with run_program(prefix=command) as host:
         await host.open()
         await host.start(LOOP)
-        (first,) = children(host.pid)
-        (zygote,) = children(first)
-        await until(lambda: children(zygote))
-        family = [first, zygote, *children(zygote)]
+        (first,) = list_running_children(host.pid)
+        (zygote,) = list_running_children(first)
+        await wait_until(lambda: list_running_children(zygote))
+        family = [first, zygote, *list_running_children(zygote)]
         os.kill(first, signal.SIGTERM)
         assert await host.ended(1.5) == 128 + signal.SIGTERM
-        await until(lambda: not any(map(running, family)), 1)
+        await wait_until(lambda: not any(map(is_running, family)), 1)
 
 
 async def test_a_client_that_reads_no_more_is_lost_even_while_nobody_talks() -> None:
-    async with program() as host:
+    async with run_program() as host:
         await host.open()
         await host.start(LOOP)
         await settle(host)
@@ -179,7 +179,7 @@ async def test_a_client_that_reads_no_more_is_lost_even_while_nobody_talks() -> 
     ids=["long", "what", "cut", "json"],
 )
 async def test_malformed_input_is_one_clear_line(sent: bytes) -> None:
-    async with program() as host:
+    async with run_program() as host:
         await host.stdin.send_all(sent)
         await host.stdin.aclose()
         assert await host.ended(1.5) == HostExitStatus.MALFORMED_INPUT
@@ -192,16 +192,16 @@ async def test_a_machine_without_the_engine_is_told_so_without_a_traceback(tmp_p
         "from importlib.machinery import PathFinder as finder\nfind = finder.find_spec\n"
         "finder.find_spec = lambda name, *rest: None if name == 'pythonmonkey' else find(name, *rest)\n"
     )
-    async with program(greet=False, env={"PYTHONPATH": str(tmp_path)}) as host:
+    async with run_program(greet=False, env={"PYTHONPATH": str(tmp_path)}) as host:
         assert await host.ended() == HostExitStatus.REFUSED
     assert b"refused to start\n  cause: pythonmonkey is not installed" in host.stderr
     assert b"Traceback" not in host.stderr
 
 
 async def test_cells_without_confinement_are_logged() -> None:
-    async with program("--confinement", "off") as host:
+    async with run_program("--confinement", "off") as host:
         await host.open()
-        assert texts(await host.run("text(1)")) == ["1"]
+        assert read_texts(await host.run("text(1)")) == ["1"]
     assert b"WARNING: cells run without a system call filter" in host.stderr
 
 
@@ -221,7 +221,7 @@ def test_no_crash_is_the_memory_limit_whatever_the_process_had_filled() -> None:
 
 def test_the_memory_limit_is_what_the_runtime_s_status_or_the_host_says() -> None:
     limits = Limits()
-    text = "cell exceeded its memory limit of 256 MiB"
+    text = "cell exceeded its memory limit of 512 MiB"
     assert limit_met(RuntimeExit(71), limits) == text
     assert limit_met(exit_of(signal.SIGKILL, over_memory=True), limits) == text
     assert limit_met(RuntimeExit(71), Limits(memory_bytes=None)) == "cell ran out of memory"

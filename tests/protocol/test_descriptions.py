@@ -16,9 +16,9 @@ from codemode_protocol.descriptions import (
 )
 from codemode_protocol.helpers import NAMES
 from codemode_protocol.source import parse_source
+from codemode_protocol.testing.strategies import tools as any_tools
 from codemode_protocol.typescript import MCP_TYPES, call_tool_result_schema, tool_declaration
 from codemode_protocol.values import ToolDefinition, ToolKind, ToolName
-from tests.protocol.strategies import tools as any_tools
 
 
 def tool(name: str, description: str = "Does it. And more.", namespace: str | None = None) -> ToolDefinition:

@@ -17,7 +17,7 @@ from codemode_protocol.framing import (
     encode_frame,
     encode_line,
 )
-from tests.protocol.strategies import cuts, raws
+from codemode_protocol.testing.strategies import cuts, raws
 
 
 def decoded(decoder: Decoder, *pieces: bytes) -> list[bytes]:

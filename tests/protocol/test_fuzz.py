@@ -16,8 +16,8 @@ from codemode_protocol.errors import LocalProtocolError, RemoteProtocolError
 from codemode_protocol.framing import encode_frame, encode_line
 from codemode_protocol.recording import RecordingError, decode_recording, transcript
 from codemode_protocol.source import SourceError, parse_source
-from tests.protocol.conversations import Conversation
-from tests.protocol.strategies import client_messages, cuts, host_messages
+from codemode_protocol.testing.exchange import Exchange
+from codemode_protocol.testing.strategies import client_messages, cuts, host_messages
 from tests.protocol.wire import CLIENT_WIRE, HOST_WIRE, Connection, tell
 
 LONG = settings(max_examples=20_000)
@@ -47,9 +47,9 @@ def hear(connection: Connection, *pieces: bytes) -> None:
 def ends() -> list[tuple[Connection, Callable[[m.Message], bytearray]]]:
     """Both ends at the start, after the handshake, and in the middle of a conversation; and how a message is framed."""
 
-    def middle(seed: int) -> Conversation:
+    def middle(seed: int) -> Exchange:
         chance = random.Random(seed)
-        talk = Conversation()
+        talk = Exchange()
         talk.greet()
         for _ in range(60):
             chance.choice([talk.client_acts, talk.host_acts])(chance.choice)
@@ -72,7 +72,7 @@ def ends() -> list[tuple[Connection, Callable[[m.Message], bytearray]]]:
 def recorded(seed: int) -> list[tuple[str, bytes]]:
     """A conversation's bytes, by direction, as they were said."""
     chance = random.Random(seed)
-    talk = Conversation()
+    talk = Exchange()
     talk.greet()
     for _ in range(60):
         chance.choice([talk.client_acts, talk.host_acts])(chance.choice)

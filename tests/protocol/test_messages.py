@@ -9,7 +9,7 @@ from hypothesis import given
 from codemode_protocol import messages as m
 from codemode_protocol import values as v
 from codemode_protocol.messages import client_message_decoder, host_message_decoder, tag_of
-from tests.protocol import strategies
+from codemode_protocol.testing import strategies
 from tests.protocol.wire import CLIENT_WIRE, HOST_WIRE
 
 

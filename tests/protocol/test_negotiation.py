@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from codemode_protocol.errors import RemoteProtocolError
 from codemode_protocol.messages import Hello, MissingRequiredCapability, NoCompatibleVersion, Ready, Rejected
 from codemode_protocol.negotiation import check_ready, negotiate
-from tests.protocol.strategies import hellos
+from codemode_protocol.testing.strategies import hellos
 
 
 def test_the_highest_common_version_is_selected() -> None:

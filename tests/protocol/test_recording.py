@@ -23,8 +23,8 @@ from codemode_protocol.recording import (
     replay,
     transcript,
 )
+from codemode_protocol.testing.exchange import Exchange
 from tests.protocol import wire
-from tests.protocol.conversations import Conversation
 
 records = st.lists(
     st.builds(Record, st.sampled_from(Direction), st.integers(0, 2**64 - 1), st.binary(max_size=50)), max_size=8
@@ -163,7 +163,7 @@ def test_a_replay_shows_ends_and_bytes_that_are_no_message() -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_a_recorded_conversation_replays_through_both_ends(seed: int) -> None:
     chance = random.Random(seed)
-    talk = Conversation()
+    talk = Exchange()
     talk.greet()
     for _ in range(100):
         chance.choice([talk.client_acts, talk.host_acts])(chance.choice)

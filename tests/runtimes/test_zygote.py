@@ -21,7 +21,7 @@ from codemode_host.runtimes import link
 from codemode_host.runtimes.host_side.spawn import ZygoteOptions, engine_directory
 from codemode_host.runtimes.zygote.isolation import NOBODY
 from codemode_host.runtimes.zygote.main import NICENESS, Settings
-from tests.host.program import children, running, until
+from tests.host.program import is_running, list_running_children, wait_until
 from tests.runtimes.test_pool import finish, run, running_pool
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -329,7 +329,7 @@ async def test_many_forks_in_a_row_leave_no_descriptor_in_the_zygote() -> None:
             for runtime in runtimes:
                 await finish(runtime)
         assert len(os.listdir(f"/proc/{pool.zygote.pid}/fd")) == count
-        assert children(pool.zygote.pid) == []
+        assert list_running_children(pool.zygote.pid) == []
 
 
 async def test_a_zygote_that_is_stopped_is_ended_all_the_same() -> None:
@@ -342,4 +342,4 @@ async def test_a_zygote_that_is_stopped_is_ended_all_the_same() -> None:
         with trio.fail_after(10):
             await pool.aclose()
         runtime.close()
-        await until(lambda: not any(running(pid) for pid in family if pid is not None))
+        await wait_until(lambda: not any(is_running(pid) for pid in family if pid is not None))

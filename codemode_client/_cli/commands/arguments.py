@@ -61,3 +61,11 @@ def milliseconds(text: str) -> int:
     if value > _MAX_MILLISECONDS:
         raise argparse.ArgumentTypeError(f"must not be more than {_MAX_MILLISECONDS}")
     return value
+
+
+def seconds(text: str) -> float:
+    """Accept a number of seconds, more than zero."""
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError("must be more than 0")
+    return value

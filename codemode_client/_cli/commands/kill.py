@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 from codemode_client._cli.commands import ExitStatus, UsageError
 from codemode_client._cli.commands.arguments import add_json
-from codemode_client._cli.commands.ps import add_control, printable
+from codemode_client._cli.commands.ps import add_control
+from codemode_client._cli.console import streams
+from codemode_protocol.printable import printable_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ def run(options: argparse.Namespace) -> ExitStatus:
 
     sockets, complaints = find_hosts(options.control)
     for line in complaints:
-        sys.stderr.write(f"codemode kill: {line}\n")
+        streams.tell(f"codemode kill: {line}")
     status = ExitStatus.OK
     for target in targets:
         try:
@@ -103,7 +105,7 @@ def _end(target: Target, sockets: list[HostSocket]) -> list[End]:
         else:
             if ended:
                 return [End(pid, one.session_id, one.cell_id, one.how) for one in ended]
-            error = CellNotFoundError(pid, f"session {printable(session)} has no cells")
+            error = CellNotFoundError(pid, f"session {printable_line(session)} has no cells")
     raise error
 
 
@@ -114,11 +116,11 @@ def tell(end: End, as_json: bool) -> None:
 
         sys.stdout.write(msgspec.json.encode(end._asdict()).decode() + "\n")
         return
-    what = ":".join(printable(str(part)) for part in end[:3] if part is not None)
+    what = ":".join(printable_line(str(part)) for part in end[:3] if part is not None)
     if end.how in _WORDS:
         sys.stdout.write(f"{what}: {_WORDS[end.how]}\n")
     else:
-        sys.stderr.write(f"codemode kill: {what}: {end.message}\n")
+        streams.tell(f"codemode kill: {what}: {end.message}")
 
 
 def _cell(text: str) -> Target:

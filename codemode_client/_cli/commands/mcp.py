@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from codemode_client._cli.commands import ExitStatus, UsageError, arguments
+from codemode_client._cli.console.streams import tell
 
 SUMMARY = "be an MCP server that offers exec and wait over the tools of other MCP servers"
 DESCRIPTION = (
@@ -22,14 +23,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     arguments.add_tools(parser)
     parser.add_argument(
         "--start-timeout",
-        type=_seconds,
+        type=arguments.seconds,
         default=30.0,
         metavar="SECONDS",
         help="how long each server has to start and list its tools (default: 30)",
     )
     parser.add_argument(
         "--call-timeout",
-        type=_seconds,
+        type=arguments.seconds,
         default=None,
         metavar="SECONDS",
         help="how long a call of a server's tool may go on without progress (default: no limit)",
@@ -48,13 +49,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError("must be more than 0")
-    return value
-
-
 def run(options: argparse.Namespace) -> int:
     """Serve until the client closes the connection, and return the exit status."""
     import asyncio
@@ -63,6 +57,7 @@ def run(options: argparse.Namespace) -> int:
     import sys
 
     from codemode_client._cli.console.loading import load_tools
+    from codemode_client._cli.console.signals import heeded
     from codemode_protocol.errors import first_cause
 
     if options.config is None and options.tools is None:
@@ -87,12 +82,12 @@ def run(options: argparse.Namespace) -> int:
             go_on_without=options.go_on_without,
         )
         try:
-            stopped = asyncio.run(program.run(*descriptors))
+            stopped = asyncio.run(program.run(*descriptors, stopped_by=heeded(signal.SIGINT, signal.SIGTERM)))
         except BaseException as raised:
             cause = first_cause(raised)
             if not isinstance(cause, McpServerError):
                 raise
             for failure in (cause, *getattr(cause, "__notes__", ())):
-                sys.stderr.write(f"codemode mcp: {failure}\n")
+                tell(f"codemode mcp: {failure}")
             return ExitStatus.USAGE
     return ExitStatus.INTERRUPTED if stopped == signal.SIGINT else ExitStatus.OK

@@ -7,6 +7,8 @@ import sys
 
 from codemode_client._cli.commands import ExitStatus
 from codemode_client._cli.commands.arguments import add_json
+from codemode_client._cli.console.streams import tell
+from codemode_protocol.printable import printable_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def run(options: argparse.Namespace) -> ExitStatus:
     status = ExitStatus.OK
     sockets, complaints = find_hosts(options.control)
     for line in complaints:
-        sys.stderr.write(f"codemode ps: {line}\n")
+        tell(f"codemode ps: {line}")
     missing = set(options.hosts)
     reports = []
     for socket in sockets:
@@ -61,11 +63,11 @@ def run(options: argparse.Namespace) -> ExitStatus:
         except HostGoneError:
             continue
         except HostSilentError as error:
-            sys.stderr.write(f"codemode ps: {error}\n")
+            tell(f"codemode ps: {error}")
             status = ExitStatus.HOST_FAILURE
         missing.discard(socket.pid)
     for pid in sorted(missing):
-        sys.stderr.write(f"codemode ps: no host {pid} is running\n")
+        tell(f"codemode ps: no host {pid} is running")
         status = status or ExitStatus.SCRIPT_ERROR
     if options.json:
         for one in reports:
@@ -81,7 +83,7 @@ def table(reports: list[HostReport]) -> str:
     for host in reports:
         client = str(host.client_pid)
         for cell in host.cells:
-            handle = f"{host.pid}:{printable(cell.session_id)}:{cell.cell_id}"
+            handle = f"{host.pid}:{printable_line(cell.session_id)}:{printable_line(cell.cell_id)}"
             memory = "-" if cell.memory_bytes is None else f"{cell.memory_bytes / MIB:.1f} MiB"
             cpu = "-" if cell.cpu_ms is None else f"{cell.cpu_ms / 1000:.2f} s"
             rows.append((handle, client, duration(cell.age_ms), cpu, memory, cell.state, waiting(cell)))
@@ -103,7 +105,7 @@ def table(reports: list[HostReport]) -> str:
 def waiting(cell: CellReport) -> str:
     """Describe what a cell waits for."""
     if cell.state == "finished":
-        return f"somebody to take its result, for {duration(cell.finished_ms or 0)}"
+        return f"its result to be taken, for {duration(cell.finished_ms or 0)}"
     parts: list[str] = []
     for what in cell.waiting_on:
         match what:
@@ -112,7 +114,7 @@ def waiting(cell: CellReport) -> str:
             case "timer":
                 parts.append("a timer")
             case "output":
-                parts.append(f"somebody to take its output, {cell.output_bytes / MIB:.1f} MiB")
+                parts.append(f"its output to be taken, {cell.output_bytes / MIB:.1f} MiB")
             case "notifications":
                 plural = "s" if cell.notifications != 1 else ""
                 parts.append(f"{cell.notifications} notification{plural} to be answered")
@@ -127,7 +129,7 @@ def waiting(cell: CellReport) -> str:
 
 def _calls(calls: PendingCalls) -> str:
     times = f" ×{calls.count}" if calls.count > 1 else ""
-    return f"{printable(calls.tool)}{times} for {duration(calls.oldest_ms)}"
+    return f"{printable_line(calls.tool)}{times} for {duration(calls.oldest_ms)}"
 
 
 def duration(ms: int) -> str:
@@ -140,8 +142,3 @@ def duration(ms: int) -> str:
     if days:
         return f"{days} d {hours:02} h"
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
-
-
-def printable(text: str) -> str:
-    """Return an untrusted name with its control characters replaced, which could move the terminal's cursor."""
-    return "".join(character if character.isprintable() else "�" for character in text)

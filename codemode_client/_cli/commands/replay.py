@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from codemode_client._cli.commands import ExitStatus, UsageError, arguments
+from codemode_client._cli.console.streams import show
 
 if TYPE_CHECKING:
     from codemode_protocol.recording import Recording
@@ -26,7 +27,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the transcript and return the exit status."""
-    import sys
     from pathlib import Path
 
     from codemode_protocol.recording import DEFAULT_WIDTH, RecordingError, decode_recording, transcript
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
         _print_json(recording)
         return ExitStatus.OK
     for line in transcript(recording, None if options.full else DEFAULT_WIDTH):
-        sys.stdout.write(line + "\n")
+        show(line)
     return ExitStatus.OK
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from codemode_client._cli.commands import ExitStatus, UsageError, arguments
+from codemode_client._cli.console.streams import tell
 
 SUMMARY = "run a script and show its output as it comes"
 DESCRIPTION = (
@@ -71,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     except BaseException as raised:
         cause = first_cause(raised)
         if isinstance(cause, RequestFailedError):
-            sys.stderr.write(f"codemode run: {cause}\n")
+            tell(f"codemode run: {cause}")
             return ExitStatus.SCRIPT_ERROR
         if isinstance(cause, KeyboardInterrupt):
             sys.stderr.write("interrupted: the cell was stopped\n")

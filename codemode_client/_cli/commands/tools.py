@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from codemode_client._cli.commands import ExitStatus, UsageError, arguments
+from codemode_client._cli.console.streams import show
 
 if TYPE_CHECKING:
     from codemode_protocol.values import ToolDefinition
@@ -32,7 +33,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the tools and return the exit status."""
     import asyncio
-    import sys
 
     from codemode_client._cli.console.display import write_json
     from codemode_client._cli.console.loading import connected, load_tools
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     if options.description and options.json:
         write_json({"exec": exec_description(definitions), "wait": wait_description()})
     elif options.description:
-        sys.stdout.write(exec_description(definitions) + "\n")
+        show(exec_description(definitions))
     elif options.json:
         write_json(
             [
@@ -62,5 +62,5 @@ def run(options: argparse.Namespace) -> int:
             ]
         )
     else:
-        sys.stdout.write(declarations(definitions).rstrip("\n") + "\n")
+        show(declarations(definitions).rstrip("\n"))
     return ExitStatus.OK

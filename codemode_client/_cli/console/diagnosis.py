@@ -32,6 +32,7 @@ EXTRAS = {
     "mcp": (["mcp"], "`codemode mcp` and `--mcp`"),
     "otel": (["opentelemetry"], "traces"),
     "repl": (["prompt_toolkit", "pygments"], "the prompt of `codemode repl`"),
+    "testing": (["hypothesis"], "`codemode conformance`"),
 }
 
 

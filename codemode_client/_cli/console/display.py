@@ -7,6 +7,7 @@ import sys
 import msgspec
 
 from codemode_client._cli.console.scripts import Script
+from codemode_client._cli.console.streams import show, tell
 from codemode_protocol.values import ContentItem, InputAudio, InputImage, InputText, Result, RuntimeResponse
 
 
@@ -23,30 +24,25 @@ class TextDisplay:
 
     def value(self, text: str) -> None:
         """Show the value of a script's last statement."""
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
+        show(text)
 
     def notification(self, text: str) -> None:
-        self._tell(f"[notification] {text}")
+        tell(f"[notification] {text}")
 
     def ended(self, result: RuntimeResponse, script: Script) -> None:
         if not isinstance(result, Result):
-            self._tell("the cell was terminated")
+            tell("the cell was terminated")
         elif result.error_text is not None:
             line = script.marked_line(result.error_text)
-            self._tell(script.located(result.error_text) + (f"\n\n{line}" if line else ""))
+            tell(script.located(result.error_text) + (f"\n\n{line}" if line else ""))
 
     def refused(self, message: str) -> None:
         """Show why a script was not started."""
-        self._tell(message)
+        tell(message)
 
     def lost(self, message: str) -> None:
         """Show that the host is lost or could not be started."""
-        self._tell(message)
-
-    def _tell(self, text: str) -> None:
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()
+        tell(message)
 
 
 class JsonDisplay:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from codemode_client._cli.console.cells import follow, interval, start, succeeded
 from codemode_client._cli.console.display import Display
 from codemode_client._cli.console.scripts import Script
+from codemode_client._cli.console.signals import heeded
 from codemode_client._cli.console.values import Shown, showing
 from codemode_client._session.cell_ids import parse_cell_id
 from codemode_client._session.cells import StartedCell
@@ -35,7 +36,7 @@ class Repl:
     @contextmanager
     def interruptible(self) -> Iterator[None]:
         """Make Ctrl-C end only the running cell in the block."""
-        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        if not heeded(signal.SIGINT):
             yield
             return
         loop = asyncio.get_running_loop()

@@ -21,6 +21,7 @@ from mcp.types import (
 )
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 
+from codemode_client._observability.foreign import ForeignLog
 from codemode_client.mcp._client.process import ServerProcess
 from codemode_client.mcp._client.transports import Opened, http_streams, watched
 from codemode_client.mcp._config import HttpServer, Server, StdioServer
@@ -28,7 +29,7 @@ from codemode_client.mcp._errors import McpServerError
 from codemode_client.mcp._wire import RELEASE
 from codemode_protocol.errors import ToolError, first_cause
 
-logger = logging.getLogger("codemode_client.mcp")
+logger: ForeignLog = ForeignLog("codemode_client.mcp")
 
 MAX_TOOL_PAGES = 1_000
 """A server that lists its tools on more pages is taken to repeat itself."""

@@ -6,7 +6,6 @@ needs when a server does not start, and ends processes that a server leaves behi
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 from collections import deque
@@ -18,6 +17,7 @@ from anyio.abc import AsyncResource, ByteReceiveStream, ByteSendStream, Process
 from mcp.client.stdio import get_default_environment
 from mcp.shared.message import SessionMessage
 
+from codemode_client._observability.foreign import ForeignLog
 from codemode_client.mcp._config import StdioServer
 from codemode_client.mcp._wire import (
     Incoming,
@@ -29,7 +29,7 @@ from codemode_client.mcp._wire import (
 )
 from codemode_protocol.errors import describe_exit_status
 
-logger = logging.getLogger("codemode_client.mcp")
+logger: ForeignLog = ForeignLog("codemode_client.mcp")
 
 EXIT_SECONDS = 2.0
 """How long a server may take to exit once its standard input is closed, before its group is sent SIGTERM."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -12,6 +11,7 @@ from anyio.abc import TaskGroup
 from mcp.types import CallToolResult
 from mcp.types import Tool as ServerTool
 
+from codemode_client._observability.foreign import ForeignLog
 from codemode_client._tools.toolbox import Toolbox
 from codemode_client.mcp._client.connection import Connection, SessionExpiredError
 from codemode_client.mcp._client.tools import McpTool
@@ -20,7 +20,7 @@ from codemode_client.mcp._errors import McpServerError
 from codemode_protocol.errors import ToolError
 from codemode_protocol.values import ToolDefinition
 
-logger = logging.getLogger("codemode_client.mcp")
+logger: ForeignLog = ForeignLog("codemode_client.mcp")
 
 START_SECONDS = 30.0
 """How long a server may take to start, answer and list its tools."""

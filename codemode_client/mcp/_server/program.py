@@ -28,8 +28,10 @@ class Program(Struct, frozen=True):
     call_timeout: float | None = None
     go_on_without: bool = False
 
-    async def run(self, read_descriptor: int, write_descriptor: int) -> signal.Signals | None:
-        """Serve one client until it closes the connection, or until SIGINT or SIGTERM, which is returned.
+    async def run(
+        self, read_descriptor: int, write_descriptor: int, *, stopped_by: Sequence[signal.Signals] = ()
+    ) -> signal.Signals | None:
+        """Serve one client until it closes the connection, or until one of the signals, which is returned.
 
         When this returns, all cells, hosts and started servers have ended.
 
@@ -39,7 +41,7 @@ class Program(Struct, frozen=True):
             ToolNameConflictError: Two tools have the same name in JavaScript.
         """
         stopped: signal.Signals | None = None
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        with anyio.open_signal_receiver(*stopped_by) as signals:
             async with anyio.create_task_group() as group:
 
                 async def watch() -> None:

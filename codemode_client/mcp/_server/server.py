@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import itertools
-import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
 
@@ -29,12 +28,13 @@ from msgspec import Raw
 from codemode_client._model.forms import split_data_url
 from codemode_client._model.output import ModelOutput
 from codemode_client._model.tools import ModelTools
+from codemode_client._observability.foreign import ForeignLog
 from codemode_client.mcp._wire import RELEASE, TransportStreams
 from codemode_protocol.errors import CodeModeError
 from codemode_protocol.session import Delegate
 from codemode_protocol.values import ContentItem, InputAudio, InputImage, InputText, ToolInvocation
 
-logger = logging.getLogger("codemode_client.mcp")
+logger: ForeignLog = ForeignLog("codemode_client.mcp")
 
 MAX_NOTES = 1_000
 """The most texts of `notify()` that wait for the next answer. Beyond it the oldest are dropped."""

@@ -7,7 +7,6 @@ before its client's next message.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -17,9 +16,10 @@ import anyio
 import anyio.lowlevel
 from mcp.shared.message import SessionMessage
 
+from codemode_client._observability.foreign import ForeignLog
 from codemode_client.mcp._wire import MessageTooLongError, TransportStreams, read_messages, write_messages
 
-logger = logging.getLogger("codemode_client.mcp")
+logger: ForeignLog = ForeignLog("codemode_client.mcp")
 
 FLUSH_SECONDS = 1.0
 """How long writing the last messages may take: a client that is gone does not read them."""

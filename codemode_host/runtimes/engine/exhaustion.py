@@ -4,7 +4,7 @@ By itself it crashes, by a write to address 0, as it does when it is broken. A c
 look alike, and what tells them apart must be something that a script cannot bring about. So the functions that the
 engine ends in for this reason alone, and no other, are overwritten in memory: with code that exits.
 
-Do not touch this lightly: the functions are found by their exported names, and never return to whoever called them.
+Do not touch this lightly: the functions are found by their exported names, and never return to their callers.
 """
 
 from __future__ import annotations

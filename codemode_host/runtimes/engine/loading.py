@@ -56,8 +56,8 @@ class EngineOptions:
     __slots__ = ("native_jobs", "single_threaded")
 
     def __init__(self, single_threaded: bool = True, native_jobs: bool = True) -> None:
-        self.single_threaded = single_threaded
-        self.native_jobs = native_jobs
+        self.single_threaded: bool = single_threaded
+        self.native_jobs: bool = native_jobs
 
 
 class Engine:
@@ -69,7 +69,7 @@ class Engine:
         self.interface = interface
         self.single_threaded = single_threaded
         """The engine has started no threads, so that this process may be forked."""
-        self.native_jobs = run_jobs is None
+        self.native_jobs: bool = run_jobs is None
         """Promise jobs are in the engine's own queue."""
         self.run_jobs: Callable[[], None] = run_jobs or interface.run_jobs
         """Run promise jobs until there are none."""

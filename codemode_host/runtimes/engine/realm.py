@@ -44,7 +44,7 @@ class Realm:
         self._output = output
         self._failed = False
         self._outcome = ""
-        self.run_jobs = engine.run_jobs
+        self.run_jobs: Callable[[], None] = engine.run_jobs
         """Run the script's promise jobs until there are none."""
         interface.set_property("outputMemory", interface.array_buffer(output))
         engine.evaluate(prelude_source(), "prelude.js")(self._receive)

@@ -199,7 +199,7 @@ class Interface:
         self._result = self.value_root()
         self._argument = self.value_root()
         self._exception = self.value_root()
-        self.unresolved = self.value_root()
+        self.unresolved: int = self.value_root()
         self._arguments = _Arguments(1, self._argument)
         self._global = self.object_root()
         self._global.object = self._raw["current_global"](context)

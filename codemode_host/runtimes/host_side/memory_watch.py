@@ -40,7 +40,7 @@ class MemoryWatch:
         """Watch the cells that `running` returns. `limit` is in bytes; with None there is nothing to watch."""
         self._limit = limit
         self._running = running
-        self.watching = False
+        self.watching: bool = False
         """It has been started, and there has always been a cell to watch since."""
 
     def start(self, start_soon: Callable[..., None]) -> None:

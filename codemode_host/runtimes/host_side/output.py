@@ -65,15 +65,15 @@ class OutputReader:
 
     def __init__(self, memory: mmap.mmap) -> None:
         self._memory = memory
-        self.position = link.OUTPUT_START
+        self.position: int = link.OUTPUT_START
         """How far the memory has been read, an offset in bytes."""
         self._partial: list[bytes] = []
         self._items_since_rewind = 0
-        self.partial_bytes = 0
+        self.partial_bytes: int = 0
         """What has been read of an item whose end is still to come."""
-        self.partial_json_bytes = 0
+        self.partial_json_bytes: int = 0
         """What of such an item has been read, as JSON."""
-        self.wide_bytes = 0
+        self.wide_bytes: int = 0
         """How much of what has been read has two bytes a character; in Python it may take four."""
 
     @property
@@ -206,7 +206,7 @@ class OutputBuffer:
     def __init__(self, reader: OutputReader, budget: OutputBudget, when_room: Callable[[], None]) -> None:
         """Read from `reader`. `when_room` is called when a buffer that was full may be so no more."""
         self.when_room = when_room
-        self.held = 0
+        self.held: int = 0
         """What all of it takes in this process, in bytes, at most."""
         self._reader = reader
         self._budget = budget

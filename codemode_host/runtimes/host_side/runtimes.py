@@ -26,7 +26,7 @@ from codemode_host.runtimes.host_side.stderr_lines import Complaints
 from codemode_host.runtimes.host_side.zygote_control import ZygoteControl, ZygoteReport
 from codemode_protocol.errors import describe_exit_status
 
-logger = logging.getLogger("codemode_host.runtimes")
+logger: logging.Logger = logging.getLogger("codemode_host.runtimes")
 
 LEAVE_SECONDS = 1.0
 """How long a runtime whose script is over may take to end by itself before it is killed."""
@@ -75,16 +75,16 @@ class Runtime:
         self.pid: int | None = None
         self.baseline = 0
         """What is filled in it before it has a script, in bytes; 0 while that is not known."""
-        self.output = OutputReader(memory)
+        self.output: OutputReader = OutputReader(memory)
         self.exit: RuntimeExit | None = None
-        self.exited = trio.Event()
-        self.unread = 0
+        self.exited: trio.Event = trio.Event()
+        self.unread: int = 0
         """Bytes that were sent and that neither the runtime nor its pipe has taken yet."""
-        self.started = False
-        self.closed = False
+        self.started: bool = False
+        self.closed: bool = False
         self.looks_over_limit = 0
         """How often in a row it was seen to hold more memory than it may."""
-        self.over_memory = False
+        self.over_memory: bool = False
         """It is killed because it stayed over its memory limit."""
         self.on_end: Callable[[], None] | None = None
         """Called when the process is gone."""
@@ -241,7 +241,7 @@ class RuntimePool:
                 nothing can be run after that.
             memory_limit: What the zygote was told that a cell may fill, in bytes.
         """
-        self.zygote = ZygoteControl(zygote, nursery.start_soon)
+        self.zygote: ZygoteControl = ZygoteControl(zygote, nursery.start_soon)
         self._nursery = nursery
         self._spares = spares
         self._on_failure = on_failure
@@ -252,12 +252,12 @@ class RuntimePool:
         self._leaving: deque[tuple[float, Runtime]] = deque()
         self._none_alive = trio.Event()
         self._none_alive.set()
-        self.ready = trio.Event()
-        self.closing = False
+        self.ready: trio.Event = trio.Event()
+        self.closing: bool = False
         """Nothing new is started here, and no end is a surprise."""
         self._retired = False
         """Nothing new is started here, and it ends with the last of its runtimes."""
-        self.flags = 0
+        self.flags: int = 0
 
     @property
     def is_open(self) -> bool:

@@ -14,7 +14,7 @@ from collections import deque
 
 import trio
 
-logger = logging.getLogger("codemode_host.runtimes")
+logger: logging.Logger = logging.getLogger("codemode_host.runtimes")
 
 TAIL_LINES = 40
 """The number of last lines that are kept, of all processes together."""

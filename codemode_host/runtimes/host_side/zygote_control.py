@@ -33,8 +33,8 @@ class ZygoteControl:
 
     def __init__(self, zygote: ZygoteProcess, start_soon: Callable[..., None]) -> None:
         """Take over the zygote's process and descriptors. `start_soon` starts a task that ends with them."""
-        self.pid = zygote.pid
-        self.stderr = Complaints(zygote.stderr)
+        self.pid: int = zygote.pid
+        self.stderr: Complaints = Complaints(zygote.stderr)
         """What the zygote and the runtimes wrote to standard error."""
         self._socket = socket.socket(fileno=zygote.control)
         self._socket.setblocking(False)

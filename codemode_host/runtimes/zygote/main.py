@@ -54,13 +54,13 @@ class Settings:
 
     def __init__(self, words: list[str]) -> None:
         values = dict(word.split("=", 1) for word in words)
-        self.confined = values.get("confined", "1") == "1"
-        self.single_threaded = values.get("single_threaded", "1") == "1"
-        self.native_jobs = values.get("native_jobs", "1") == "1"
-        self.memory_limit = int(values["memory"]) if values.get("memory") else None
-        self.cpu_seconds = int(values["cpu"]) if values.get("cpu") else None
-        self.parent = int(values["parent"])
-        self.time_zone = values.get("tz", "")
+        self.confined: bool = values.get("confined", "1") == "1"
+        self.single_threaded: bool = values.get("single_threaded", "1") == "1"
+        self.native_jobs: bool = values.get("native_jobs", "1") == "1"
+        self.memory_limit: int | None = int(values["memory"]) if values.get("memory") else None
+        self.cpu_seconds: int | None = int(values["cpu"]) if values.get("cpu") else None
+        self.parent: int = int(values["parent"])
+        self.time_zone: str = values.get("tz", "")
 
 
 class OutputMemory:
@@ -77,7 +77,8 @@ class OutputMemory:
             ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long
         ]  # fmt: skip
         self._address = self._map(None, _MAP_PRIVATE | _MAP_ANONYMOUS, -1)
-        self.view = memoryview((ctypes.c_ubyte * link.OUTPUT_BYTES).from_address(self._address)).cast("B")
+        memory = (ctypes.c_ubyte * link.OUTPUT_BYTES).from_address(self._address)
+        self.view: memoryview[int] = memoryview(memory).cast("B")
 
     def share(self, fd: int) -> None:
         """Map the memory of `fd` over the address. Does not close `fd`."""

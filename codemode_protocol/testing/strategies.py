@@ -6,17 +6,17 @@ import json
 from typing import Any
 
 from hypothesis import strategies as st
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from codemode_protocol import messages as m
 from codemode_protocol import values as v
 from codemode_protocol.ids import MAX_ID, MIN_ID
 
-ids = st.integers(MIN_ID, MAX_ID)
-texts = st.text(st.characters(exclude_categories=["Cs"]))
-names = texts.filter(lambda text: bool(text.strip()))
-durations = st.just(UNSET) | st.integers(0, 2**63)
-yield_times = st.integers(0, v.MAX_YIELD_TIME_MS)
+ids: st.SearchStrategy[int] = st.integers(MIN_ID, MAX_ID)
+texts: st.SearchStrategy[str] = st.text(st.characters(exclude_categories=["Cs"]))
+names: st.SearchStrategy[str] = texts.filter(lambda text: bool(text.strip()))
+durations: st.SearchStrategy[UnsetType | int] = st.just(UNSET) | st.integers(0, 2**63)
+yield_times: st.SearchStrategy[int] = st.integers(0, v.MAX_YIELD_TIME_MS)
 
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
@@ -31,10 +31,12 @@ def raws(draw: st.DrawFn) -> Raw:
     return Raw(json.dumps(draw(json_values), ensure_ascii=draw(st.booleans()), indent=indent).encode())
 
 
-tool_names = st.builds(v.ToolName, texts, st.none() | texts)
-kinds = st.sampled_from(v.ToolKind)
-tools = st.builds(v.ToolDefinition, texts, tool_names, texts, kinds, raws(), raws())
-execute_requests = st.builds(
+tool_names: st.SearchStrategy[v.ToolName] = st.builds(v.ToolName, texts, st.none() | texts)
+kinds: st.SearchStrategy[v.ToolKind] = st.sampled_from(v.ToolKind)
+tools: st.SearchStrategy[v.ToolDefinition] = st.builds(
+    v.ToolDefinition, texts, tool_names, texts, kinds, raws(), raws()
+)
+execute_requests: st.SearchStrategy[v.ExecuteRequest] = st.builds(
     v.ExecuteRequest,
     texts,
     st.lists(tools, max_size=3),
@@ -49,9 +51,9 @@ requests: st.SearchStrategy[m.Request] = st.one_of(
     st.builds(m.Terminate, names, texts),
     st.builds(m.ShutdownSession, names),
 )
-failures = st.builds(m.Failure, texts)
-capabilities = st.lists(names, max_size=6, unique=True)
-versions = st.lists(st.integers(1, 2**32 - 1), min_size=1, max_size=4, unique=True)
+failures: st.SearchStrategy[m.Failure] = st.builds(m.Failure, texts)
+capabilities: st.SearchStrategy[list[str]] = st.lists(names, max_size=6, unique=True)
+versions: st.SearchStrategy[list[int]] = st.lists(st.integers(1, 2**32 - 1), min_size=1, max_size=4, unique=True)
 
 
 @st.composite

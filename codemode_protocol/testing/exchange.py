@@ -1,5 +1,8 @@
-"""A client and a host that talk at random but by the rules, over a link that cuts, delays and interleaves their
-bytes.
+"""A client's and a host's connection that talk at random but by the rules.
+
+Between them is a link that cuts, delays and interleaves their bytes.
+
+Nothing here draws anything by itself: the caller that lets the two act says how to choose.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ ENDED = (CellState.COMPLETED,)
 
 
 @dataclass
-class Conversation:
+class Exchange:
     """Both ends and all that is under way between them. `choose` picks one of a list that is not empty."""
 
     client: ClientConnection = field(default_factory=ClientConnection)
@@ -39,11 +42,15 @@ class Conversation:
     cells: dict[tuple[str, str], None] = field(default_factory=dict)
     calls: dict[int, m.DelegateCall] = field(default_factory=dict)
     asked: dict[int, m.Request] = field(default_factory=dict)
+    asked_of: dict[int, str] = field(default_factory=dict)
     observed: dict[int, str] = field(default_factory=dict)
+    closer: dict[str, int] = field(default_factory=dict)
     cell_ids: dict[str, CellIds] = field(default_factory=dict)
     records: list[tuple[str, bytes]] = field(default_factory=list)
+    """All bytes that were said, `to host` or `to client`."""
 
     def greet(self) -> None:
+        """Do the handshake."""
         (hello,) = self.host.receive_data(self._record("to host", self.client.hello()))
         self.client.receive_data(self._record("to client", self.host.negotiate(hello)))
 
@@ -54,15 +61,18 @@ class Conversation:
     # -------------------------------------------------------------------------------------------------- the client
 
     def client_says(self, message: m.ClientMessage) -> None:
+        """Put a message of the client under way."""
         self.to_host += self._record("to host", self.client.send(message))
         self.client_said.append(message)
 
     def ask(self, request: m.Request) -> None:
+        """Put a request under way."""
         id = self.client.next_request_id()
         self.client_says(m.OperationRequest(id, request))
         self.requests[id] = request
 
     def open_sessions(self, *states: SessionState) -> list[str]:
+        """Return the sessions that the client knows to be in one of these states."""
         return [session for session in self.sessions if self.client.session_state(session) in states]
 
     def client_acts(self, choose: Choose[Any]) -> None:
@@ -105,6 +115,7 @@ class Conversation:
         self.client_says(m.DelegateResponse(id, m.Failure("no") if fails else m.Success(value)))
 
     def client_hears(self, data: bytes) -> None:
+        """Let bytes arrive at the client."""
         for message in self.client.receive_data(data):
             self.client_heard.append(message)
             match message:
@@ -116,10 +127,12 @@ class Conversation:
     # ---------------------------------------------------------------------------------------------------- the host
 
     def host_says(self, message: m.HostMessage) -> None:
+        """Put a message of the host under way."""
         self.to_client += self._record("to client", self.host.send(message))
         self.host_said.append(message)
 
     def live_cells(self) -> list[tuple[str, str]]:
+        """Return the cells that the host has, with their sessions."""
         return [(session, cell) for session in self.cell_ids for cell in self.host.live_cells(session)]
 
     def host_acts(self, choose: Choose[Any]) -> None:
@@ -143,10 +156,8 @@ class Conversation:
             choose(actions)()
 
     def observing(self, session: str) -> set[str]:
-        """The session's cells whose initial response is to come."""
+        """Return the session's cells whose initial response is to come."""
         return {cell for id, cell in self.observed.items() if self.asked_of[id] == session}
-
-    asked_of: dict[int, str] = field(default_factory=dict)
 
     def _response(self, cell: str, choose: Choose[Any], *, ended: bool) -> v.RuntimeResponse:
         kinds: list[v.RuntimeResponse] = [v.Terminated(cell, []), v.Result(cell, [v.InputText("é")], None, 1, 2)]
@@ -174,7 +185,7 @@ class Conversation:
                 if cell_state is not None:
                     outcome = v.LiveCell(self._response(cell, choose, ended=cell_state in ENDED))
                 value = m.WaitCompleted(v.OutcomeEnvelope.of(outcome))
-            case m.ShutdownSession() if state is SessionState.CLOSING and id == self.closer.get(session):
+            case m.ShutdownSession() if id == self.closer.get(session) and choose([True, True, False]):
                 if self.host.live_cells(session):
                     self.asked[id] = request  # later
                     return
@@ -182,8 +193,6 @@ class Conversation:
         if isinstance(request, m.ShutdownSession) and value is None:
             self.closer.pop(session, None)
         self.host_says(m.OperationResponse(id, m.Failure("no") if value is None else m.Success(value)))
-
-    closer: dict[str, int] = field(default_factory=dict)
 
     def _initial(self, id: int, choose: Choose[Any]) -> None:
         cell = self.observed.pop(id)
@@ -197,6 +206,7 @@ class Conversation:
         self.host_says(m.DelegateRequest(self.host.next_delegate_id(), session, call))
 
     def host_hears(self, data: bytes) -> None:
+        """Let bytes arrive at the host."""
         for message in self.host.receive_data(data):
             self.host_heard.append(message)
             if isinstance(message, m.OperationRequest):
@@ -207,11 +217,13 @@ class Conversation:
     # ---------------------------------------------------------------------------------------------------- the link
 
     def carry_to_host(self, size: int) -> None:
+        """Let so many of the bytes under way arrive at the host."""
         data = bytes(self.to_host[:size])
         del self.to_host[:size]
         self.host_hears(data)
 
     def carry_to_client(self, size: int) -> None:
+        """Let so many of the bytes under way arrive at the client."""
         data = bytes(self.to_client[:size])
         del self.to_client[:size]
         self.client_hears(data)

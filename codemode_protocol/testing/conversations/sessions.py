@@ -1,0 +1,181 @@
+"""Sessions: opened, refused, apart from each other, shut down."""
+
+from __future__ import annotations
+
+from codemode_protocol.testing.steps import Conversation, Step
+from codemode_protocol.testing.words import (
+    GOODBYE,
+    NEVER,
+    answer,
+    called,
+    closed,
+    delivered,
+    execute,
+    expect,
+    expect_in_any_order,
+    failed,
+    greeted,
+    in_session,
+    initial,
+    live,
+    missing,
+    notified,
+    open_session,
+    opened,
+    result,
+    send,
+    shut_down,
+    shutdown,
+    started,
+    terminate,
+    terminated,
+    wait,
+    withdrawn,
+    yielded,
+)
+
+RULE = "docs/protocol.md#what-happens-when"
+
+
+def _talk(name: str, proves: str, *steps: Step) -> Conversation:
+    return in_session(f"sessions/{name}", proves, RULE, *steps)
+
+
+_RUNS = (
+    send(execute(2, f"text('a'); notify('n'); {NEVER}")),
+    expect(started(2), notified("n", "n")),
+    send(delivered("n")),
+)
+
+CONVERSATIONS = (
+    _talk("open-and-shut-down", "opens a session and shuts it down", send(shutdown(2)), expect(shut_down(2))),
+    _talk(
+        "open-twice",
+        "refuses to open a session that is open",
+        send(open_session(2)),
+        expect(failed(2, "code-mode session ID `s` is already open")),
+    ),
+    _talk(
+        "reused",
+        "refuses to open a session whose id was used before",
+        send(shutdown(2)),
+        expect(shut_down(2)),
+        send(open_session(3)),
+        expect(failed(3, "code-mode session ID `s` was reused")),
+    ),
+    greeted(
+        "sessions/unknown",
+        "refuses every request for a session that is not there",
+        RULE,
+        send(execute(1, ""), wait(2), terminate(3), shutdown(4)),
+        expect_in_any_order(*(failed(id, "unknown code-mode session s") for id in (1, 2, 3, 4))),
+        *GOODBYE,
+    ),
+    _talk(
+        "shut-down-before",
+        "refuses every request for a session that was shut down",
+        send(shutdown(2)),
+        expect(shut_down(2)),
+        send(execute(3, ""), wait(4), terminate(5), shutdown(6)),
+        expect_in_any_order(*(failed(id, "unknown code-mode session s") for id in (3, 4, 5, 6))),
+    ),
+    _talk(
+        "names",
+        "tells sessions apart by every character of their ids",
+        send(*(open_session(id, name) for id, name in enumerate(("S", "s ", "ünï ☃\n", "😀"), 2))),
+        expect(*(opened(id, name) for id, name in enumerate(("S", "s ", "ünï ☃\n", "😀"), 2))),
+    ),
+    _talk(
+        "cells-of-their-own",
+        "counts the cells of each session by themselves",
+        send(open_session(2, "t"), execute(3, "text('s')")),
+        expect_in_any_order(opened(2, "t"), started(3), initial(3, result("s")), closed()),
+        send(execute(4, "text('t')", "t")),
+        expect(started(4), initial(4, result("t")), closed("1", "t")),
+        send(wait(5, "2", session="t")),
+        expect(missing(5, "2")),
+    ),
+    _talk(
+        "values-of-their-own",
+        "keeps what a cell stores for later cells of its session alone",
+        send(execute(2, "store('k', [1, 'é'])")),
+        expect(started(2), initial(2, result()), closed()),
+        send(execute(3, "text(load('k'))")),
+        expect(started(3, "2"), initial(3, result('[1,"é"]', cell="2")), closed("2")),
+        send(open_session(4, "t")),
+        expect(opened(4, "t")),
+        send(execute(5, "text(load('k'))", "t")),
+        expect(started(5), initial(5, result("undefined")), closed("1", "t")),
+    ),
+    _talk(
+        "one-ends",
+        "shuts one session down and leaves another as it is",
+        send(open_session(2, "t")),
+        expect(opened(2, "t")),
+        send(execute(3, "text(await tools.t())", "t")),
+        expect(started(3), called("c", session="t")),
+        send(shutdown(4)),
+        expect(shut_down(4)),
+        send(answer("c", "on")),
+        expect(initial(3, result("on")), closed("1", "t")),
+    ),
+    _talk(
+        "shutdown-with-a-running-cell",
+        "terminates what runs, and answers when it has closed",
+        *_RUNS,
+        send(shutdown(3)),
+        expect(initial(2, terminated("a")), closed(), shut_down(3)),
+    ),
+    _talk(
+        "shutdown-with-a-loop",
+        "terminates a cell that never waits",
+        send(execute(2, "text('a'); notify('n'); while (true) {}")),
+        expect(started(2), notified("n", "n")),
+        send(delivered("n"), shutdown(3)),
+        expect(initial(2, terminated("a")), closed(), shut_down(3)),
+    ),
+    _talk(
+        "shutdown-with-an-unobserved-cell",
+        "terminates a cell without an observer without a word but that it has closed",
+        send(execute(2, f"text('a'); yield_control(); {NEVER}")),
+        expect(started(2), initial(2, yielded("a"))),
+        send(shutdown(3)),
+        expect(closed(), shut_down(3)),
+    ),
+    _talk(
+        "shutdown-with-a-pending-wait",
+        "answers a pending wait at a shutdown",
+        send(execute(2, f"yield_control(); await tools.t(); text('a'); notify('n'); {NEVER}")),
+        expect(started(2), initial(2, yielded()), called("c")),
+        send(wait(3), answer("c", None)),
+        expect(notified("n", "n")),
+        send(delivered("n"), shutdown(4)),
+        expect(live(3, terminated("a")), closed(), shut_down(4)),
+    ),
+    _talk(
+        "shutdown-with-a-pending-call",
+        "withdraws a tool call at a shutdown",
+        send(execute(2, "text('a'); await tools.t()")),
+        expect(started(2), called("c")),
+        send(shutdown(3)),
+        expect(withdrawn("c"), initial(2, terminated("a")), closed(), shut_down(3)),
+    ),
+    _talk(
+        "shutdown-with-two-cells",
+        "closes every cell before it answers",
+        send(execute(2, f"text('a'); await tools.t(1); {NEVER}")),
+        expect(started(2), called("first", 1)),
+        send(execute(3, f"text('b'); await tools.t(2); {NEVER}")),
+        expect(started(3, "2"), called("second", 2, cell="2")),
+        send(shutdown(4)),
+        expect_in_any_order(
+            withdrawn("first"),
+            initial(2, terminated("a")),
+            closed("1"),
+            withdrawn("second"),
+            initial(3, terminated("b", cell="2")),
+            closed("2"),
+        ),
+        expect(shut_down(4)),
+    ),
+)
