@@ -72,6 +72,7 @@ _CALLERS = [*(f"tests/client/test_{name}.py" for name in ("blocking_thread", "bl
 TESTS: list[tuple[str, list[str]]] = [
     ("codemode_protocol/control*", ["tests/protocol/test_control*.py", "tests/host/test_control*.py"]),
     ("codemode_protocol/typescript*", ["tests/protocol/test_[dt]*.py", "tests/e2e/test_declarations.py"]),
+    ("codemode_protocol/testing/*", ["tests/protocol/test_testing*.py", "tests/e2e/test_conformance.py"]),
     ("codemode_protocol/*", ["tests/protocol/test_*.py"]),
     ("codemode_host/control/*", ["tests/host/test_control*.py", "tests/e2e/test_ps_and_kill.py"]),
     ("codemode_host/check.py", ["tests/host/test_check.py"]),
@@ -103,6 +104,8 @@ TESTS: list[tuple[str, list[str]]] = [
     ),
     ("codemode_client/*blocking*", _CALLERS),
     ("codemode_client/mcp/*", ["tests/client/test_mcp*.py", "tests/e2e/test_mcp*.py"]),
+    ("codemode_client/_conformance/*", ["tests/e2e/test_conformance.py"]),
+    ("codemode_client/_cli/commands/conformance.py", ["tests/e2e/test_conformance.py"]),
     ("codemode_client/hosts.py", ["tests/host/test_control*.py", "tests/e2e/test_ps_and_kill.py"]),
     (
         "codemode_client/_cli/console/*",
