@@ -233,6 +233,8 @@ class Worker:
             # The nearest by themselves first: most changes are noticed there, and to load all the others takes longest.
             for some in filter(None, (tests[:NEAREST], tests[NEAREST:])):
                 outcome, by = self._run(some)
+                if outcome == "hung" and self._run([by])[0] == "survived":
+                    outcome, by = self._run(some)  # the machine was busy
                 while outcome in ("noticed", "hung") and not self._passes(by, target, sound):
                     target.write_text(mutation.apply(sound))
                     _compile(target)
