@@ -60,7 +60,10 @@ _CELLS = [
 _RUNTIMES = [f"tests/runtimes/test_{name}.py" for name in ("runtime_link", "runtime_pool", "output", "stderr_lines")]
 _PROCESSES = [f"tests/runtimes/test_{name}.py" for name in ("cell_loop", "zygote", "isolation", "pool", "confinement")]
 _ENGINE = [f"tests/runtimes/test_{name}.py" for name in ("realm", "engine", "prelude", "prelude_extras", "hugetext")]
-_HOST = [f"tests/host/test_{name}.py" for name in ("channel", "failures", "policies", "cell_states", "stderr")]
+_HOST = [
+    *(f"tests/host/test_{name}.py" for name in ("client_requests", "channel", "failures", "policies")),
+    *("tests/host/test_cell_states.py", "tests/host/test_stderr.py"),
+]
 _SESSION = [
     *(f"tests/client/test_{name}.py" for name in ("driver_states", "host_session_states", "slow_hosts", "slots")),
     *(f"tests/client/test_{name}.py" for name in ("cancellation", "generations", "delegates", "child", "pipe_writer")),
