@@ -41,8 +41,10 @@ class SlowHost(Host):
         self.answers: list[DelegateResponse] = []
         self.largest: int | None = None
         self.crowded = False
+        self.waited_ahead: list[bool] = []
 
     async def room(self, *, ahead: bool = False) -> None:
+        self.waited_ahead.append(ahead)
         self.waiting.set()
         await self.room_made.wait()
 
@@ -53,7 +55,7 @@ class SlowHost(Host):
 
 
 @asynccontextmanager
-async def calls(recorder: Recorder) -> AsyncIterator[tuple[SlowHost, DelegateCalls, Cell]]:
+async def open_calls(recorder: Recorder) -> AsyncIterator[tuple[SlowHost, DelegateCalls, Cell]]:
     async with enter_loop() as loop:
         host = SlowHost(loop)
         session = HostSession(host, "s", recorder, 1, copy_context())
@@ -74,20 +76,37 @@ async def one(_: ToolInvocation) -> Raw:
 
 
 async def test_an_answer_waits_while_the_host_has_no_room() -> None:
-    async with calls(Recorder(tool=one)) as (host, delegate_calls, cell):
+    async with open_calls(Recorder(tool=one)) as (host, delegate_calls, cell):
         host.full = True
         delegate_calls.start(call(1), cell)
         await host.waiting.wait()
         assert host.answers == []
-        assert delegate_calls.running == 1
+        assert (delegate_calls.running, host.waited_ahead) == (1, [True])
         host.room_made.set()
         await delegate_calls.ended()
         assert host.answers == [DelegateResponse(1, Success(ToolResult(Raw(b"1"))))]
         assert cell.calls == set()
 
 
+async def test_a_call_is_not_begun_while_too_many_answers_wait() -> None:
+    recorder = Recorder(tool=one)
+    async with open_calls(recorder) as (host, delegate_calls, cell):
+        host.crowded = True
+        delegate_calls.start(call(1), cell)
+        delegate_calls.start(call(2), cell)
+        await host.waiting.wait()
+        await anyio.wait_all_tasks_blocked()
+        assert host.tally.tool_calls == 0
+        delegate_calls.cancel(2)
+        host.room_made.set()
+        await delegate_calls.ended()
+        assert [answer.id for answer in host.answers] == [1]
+        assert host.tally.tool_calls == 1
+        assert host.waited_ahead == [False, False]
+
+
 async def test_a_call_that_is_cancelled_while_its_answer_waits_is_not_answered() -> None:
-    async with calls(Recorder(tool=one)) as (host, delegate_calls, cell):
+    async with open_calls(Recorder(tool=one)) as (host, delegate_calls, cell):
         host.full = True
         delegate_calls.start(call(1), cell)
         await host.waiting.wait()
@@ -98,7 +117,7 @@ async def test_a_call_that_is_cancelled_while_its_answer_waits_is_not_answered()
 
 
 async def test_an_answer_that_does_not_fit_in_a_frame_is_an_error_that_says_so() -> None:
-    async with calls(Recorder(tool=one)) as (host, delegate_calls, cell):
+    async with open_calls(Recorder(tool=one)) as (host, delegate_calls, cell):
         host.largest = 10
         delegate_calls.start(call(1), cell)
         await delegate_calls.ended()
@@ -113,7 +132,7 @@ async def test_what_was_called_is_counted_by_how_it_ended() -> None:
         raise ValueError("no")
 
     recorder = Recorder(tool=one, broken=failing)
-    async with calls(recorder) as (host, delegate_calls, cell):
+    async with open_calls(recorder) as (host, delegate_calls, cell):
         delegate_calls.start(call(1), cell)
         invocation = ToolInvocation("1", "tool-2", ToolName("broken"), ToolKind.FUNCTION)
         delegate_calls.start(DelegateRequest(2, "s", InvokeTool(invocation)), cell)

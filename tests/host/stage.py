@@ -42,7 +42,7 @@ class Heard:
 
     def flush(self) -> None: ...
 
-    async def room(self) -> None:
+    async def room(self, *, calling: bool = False) -> None:
         await trio.lowlevel.checkpoint()
 
 

@@ -58,11 +58,20 @@ async def served(folder: str) -> AsyncIterator[tuple[ControlSocket, Path]]:
         control.remove()
 
 
+def connect(peer: socket.socket, place: Path) -> None:
+    """Connect by way of the folder's descriptor: its path may be too long."""
+    folder = os.open(place.parent, os.O_PATH)
+    try:
+        peer.connect(f"/proc/self/fd/{folder}/{place.name}")
+    finally:
+        os.close(folder)
+    peer.setblocking(False)
+
+
 @contextmanager
 def connected(place: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX) as peer:
-        peer.connect(str(place))
-        peer.setblocking(False)
+        connect(peer, place)
         yield peer
 
 
@@ -104,14 +113,13 @@ async def test_so_many_are_served_at_a_time_and_the_slow_ones_not_for_ever(
         begun = trio.current_time()
         silent = [socket.socket(socket.AF_UNIX) for _ in range(CONNECTIONS)]
         for peer in silent:
-            peer.connect(str(place))
+            connect(peer, place)
         await trio.testing.wait_all_tasks_blocked()
         with connected(place) as peer:
             peer.send(LIST)
             assert msgspec.json.decode(await hear(peer))["cells"] == []
         assert trio.current_time() - begun == pytest.approx(REQUEST_SECONDS)
         for peer in silent:
-            peer.setblocking(False)
             assert b"this is no request" in await hear(peer)
             peer.close()
         await trio.testing.wait_all_tasks_blocked()
