@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from benchmarks import cases, curves, overhead, profile_execute, run
+from benchmarks import cases, curves, floods, overhead, profile_execute, run
 from benchmarks.cases import Case, Goal
 from benchmarks.plot import PlotLibraryMissing, draw
 from benchmarks.programs import OURS, Program
@@ -161,3 +161,11 @@ def test_plot_library_is_pinned_by_hash_and_apart_from_the_other_locks() -> None
         assert versions
         assert all(wanted.specifier.contains(version) for version in versions)
         assert f"\n{wanted.name}==" not in (ROOT / "requirements" / "dev.txt").read_text()
+
+
+@pytest.mark.parametrize("name", floods.FLOODS)
+@pytest.mark.loops("asyncio")
+async def test_a_bystander_is_measured_beside_each_flood(name: str) -> None:
+    times, ending = await floods.flood(floods.FLOODS[name], 1, 0.1)
+    assert times
+    assert ending > 0
