@@ -161,6 +161,7 @@ async def test_the_default_memory_is_met_in_time() -> None:
         assert time.monotonic() - started < 5
 
 
+@pytest.mark.time_limit(140)
 @pytest.mark.parametrize("wait_for", ["Promise.all", "Promise.allSettled"])
 async def test_a_million_promises_fit_into_the_default_memory(wait_for: str) -> None:
     source = (
