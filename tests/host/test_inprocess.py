@@ -61,6 +61,19 @@ async def test_a_session_of_a_block_is_shut_down_at_its_end_and_its_name_is_take
             await provider.open_session(Recorder(), " ")
 
 
+async def test_a_session_of_a_block_that_is_cancelled_is_shut_down_before_the_block_ends() -> None:
+    async with InProcessSessionProvider() as provider:
+        with trio.CancelScope() as scope:
+            async with provider.session(Recorder(), "mine") as session:
+                await session.execute(ExecuteRequest("call", [], LOOP, 0))
+                assert [provider.cells] == [1]
+                scope.cancel()
+                await trio.sleep_forever()
+        assert scope.cancelled_caught
+        assert [provider.cells] == [0]
+        await provider.open_session(Recorder(), "mine")
+
+
 async def test_cells_run_call_store_notify_and_close() -> None:
     recorder = Recorder()
     async with InProcessSessionProvider() as provider:
