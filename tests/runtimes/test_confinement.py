@@ -20,7 +20,7 @@ PREAMBLE = """
 import ctypes, errno, mmap, os, resource, signal, socket, sys, time
 from codemode_host.runtimes.cell import confinement as module
 from codemode_host.runtimes.cell.confinement import Confinement
-from codemode_host.runtimes.cell.machine_code import MachineCode
+from codemode_host.runtimes.machine_code import MachineCode
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = libc.mmap.restype = ctypes.c_long
 def call(number, *arguments):

@@ -209,10 +209,10 @@ class Confinement:
         if self._memory_limit is not None:
             space, data = _address_space_bytes()
             data += self._memory_limit + DATA_HEADROOM_BYTES
-            resource.setrlimit(resource.RLIMIT_DATA, (data, data))
+            _limit(resource.RLIMIT_DATA, data)
             # Bounds what counts towards the other limit no more: memory that is only read, and the tables of its pages.
             space += self._memory_limit + 2 * DATA_HEADROOM_BYTES
-            resource.setrlimit(resource.RLIMIT_AS, (space, space))
+            _limit(resource.RLIMIT_AS, space)
 
     def apply_own(self, parent: int) -> None:
         """Apply the layers that each process needs for itself; the filter last, because it forbids the others."""
@@ -229,6 +229,13 @@ class Confinement:
         if self._libc.prctl(option, argument, pointer, 0, 0) != 0:
             error = os.strerror(ctypes.get_errno())
             raise ConfinementError(f"cannot set {layer}: {error}; --confinement off does without confinement")
+
+
+def _limit(kind: int, value: int) -> None:
+    """Set a resource limit, or leave a lower one that the process has already."""
+    _, hard = resource.getrlimit(kind)
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(kind, (value, value))
 
 
 def _address_space_bytes() -> tuple[int, int]:

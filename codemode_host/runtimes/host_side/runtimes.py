@@ -146,15 +146,20 @@ class Runtime:
                     self._unsent.popleft()
 
     async def wait_readable(self) -> None:
-        """Wait until the runtime has said something, or its link has ended."""
-        await trio.lowlevel.wait_readable(self._reading)
+        """Wait until the runtime has said something, or its process or its link has ended."""
+        if self.exit is not None:
+            await trio.lowlevel.checkpoint()
+            return
+        with contextlib.suppress(trio.ClosedResourceError):  # it has ended meanwhile
+            await trio.lowlevel.wait_readable(self._reading)
 
     def receive(self) -> bool:
         """Read what has arrived, without waiting; `next_frame` has it. Returns False at the end of the link."""
         try:
             data = os.read(self._reading, READ_BYTES)
         except BlockingIOError:
-            return True
+            # Another process may hold the link open: one that was forked right before, and has not come to close it.
+            return self.exit is None
         if self._parsed:
             del self._received[: self._parsed]
             self._parsed = 0
@@ -210,6 +215,8 @@ class Runtime:
     def ended(self, ending: RuntimeExit) -> None:
         """For the pool: the process is gone."""
         self.exit = ending
+        if not self.closed:
+            trio.lowlevel.notify_closing(self._reading)
         self.exited.set()
         if self.on_end is not None:
             self.on_end()
