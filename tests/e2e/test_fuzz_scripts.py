@@ -24,7 +24,7 @@ async def campaign(*flags: str, scripts: int, script_seconds: float) -> None:
     campaign = Campaign([*HOST, *flags], SEED, range(scripts), script_seconds=script_seconds)
     await campaign.run()
     for ending, count in campaign.endings.most_common():
-        print(f"{count:6} {ending}")
+        print(f"{count:6} {ending!a}")
     # Half a surrogate pair cannot be reported.
     assert not campaign.findings, "\n\n".join(campaign.findings).encode(errors="backslashreplace").decode()
     assert campaign.done == scripts

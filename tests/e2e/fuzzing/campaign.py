@@ -256,10 +256,12 @@ async def at_rest(provider: CodeModeProvider) -> tuple[int, int]:
     """Return how many processes the host's zygote has, and the resident bytes of both, once spares are ready."""
     host = provider.host_pid
     assert host is not None
+    processes: list[int] = []
+    before: list[int] = []
     with anyio.move_on_after(ANSWER_SECONDS):
-        while not (zygotes := list_children(host)) or len(list_children(zygotes[0])) != 2:  # noqa: ASYNC110 nobody tells us
-            await anyio.sleep(0.02)
-    processes = [pid for zygote in list_children(host) for pid in list_children(zygote)]
+        while len(processes) != 2 or processes != before:  # a cell that is about to end may stand for a spare runtime
+            await anyio.sleep(0.05)
+            before, processes = processes, [pid for zygote in list_children(host) for pid in list_children(zygote)]
     return len(processes), sum(map(resident_bytes, (host, *list_children(host))))
 
 
