@@ -205,8 +205,6 @@ async def run_program(
                 nursery.start_soon(host.read_stderr)
             else:
                 host.stderr_ended.set()
-            else:
-                host.stderr_ended.set()
             if greet:
                 await host.greet()
             yield host
