@@ -62,7 +62,7 @@ async def test_a_runtime_that_is_killed_stops_the_host_at_once_and_loudly(name: 
 async def test_a_standard_error_that_nobody_reads_holds_nothing_up() -> None:
     async with run_program("--memory-mib", "1024", read_stderr=False) as host:
         await host.open()
-        number, _ = await host.start("await tools.big('x'.repeat(68e6))", "s", "big")  # worth a line in the log
+        number, _ = await host.start("await tools.big('x'.repeat(67_108_850))", "s", "big")  # worth a line in the log
         stderr = os.open(f"/proc/{host.pid}/fd/2", os.O_WRONLY | os.O_NONBLOCK)
         with contextlib.suppress(BlockingIOError):
             while True:
@@ -72,6 +72,7 @@ async def test_a_standard_error_that_nobody_reads_holds_nothing_up() -> None:
         assert isinstance(response, Result)
         assert response.error_text is not None
         assert "67108864" in response.error_text
+        await wait_until(lambda: len(host.runtimes()) == 2)  # the one that is over has gone
         await host.start(LOOP)
         await settle(host)
         started = time.monotonic()
