@@ -15,10 +15,9 @@ from typing import Self
 
 import msgspec
 import trio
-from msgspec import Raw
 
 from codemode_host.cells.answers import CellRequestError
-from codemode_host.cells.calls import Call, NestingError, checked_json
+from codemode_host.cells.calls import Call
 from codemode_host.cells.owner import SessionOwner
 from codemode_host.cells.session import Cell, CellSession
 from codemode_host.options import OnPanic, Options, zygote_options
@@ -31,10 +30,10 @@ from codemode_protocol.errors import (
     ProviderClosedError,
     RequestFailedError,
     SessionClosedError,
-    ToolError,
     tool_failure_text,
 )
 from codemode_protocol.limits import Limits
+from codemode_protocol.nesting import checked_answer
 from codemode_protocol.session import Delegate
 from codemode_protocol.values import (
     ExecuteRequest,
@@ -334,7 +333,7 @@ class _DelegateOutlet:
                     await self._delegate.notify(call_id, cell_id, text)
                     call.delivered()
                 else:
-                    call.resolve(_checked(await self._delegate.invoke_tool(invocation)))
+                    call.resolve(checked_answer(await self._delegate.invoke_tool(invocation)))
         except Exception as error:  # noqa: BLE001 - a delegate's exception fails that call alone
             call.reject(tool_failure_text(error))
         finally:
@@ -357,10 +356,3 @@ def _cancelled_scope() -> trio.CancelScope:
     scope = trio.CancelScope()
     scope.cancel()
     return scope
-
-
-def _checked(result: Raw) -> Raw:
-    try:
-        return checked_json(bytes(result))
-    except (ValueError, NestingError) as error:
-        raise ToolError(f"the tool's answer is not JSON: {error}") from error

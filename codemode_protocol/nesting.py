@@ -8,6 +8,9 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw
 
+from codemode_protocol.errors import ToolError
+from codemode_protocol.limits import MAX_JSON_DEPTH
+
 _SMALL_BYTES = 4 * 1024
 _MOST_LEVELS = 1 << 16
 _possible = 1
@@ -17,6 +20,38 @@ _ALL_ELSE = bytes(set(range(256)) - set(b"[]{}"))
 _ALIKE = bytes.maketrans(b"{}", b"[]")
 
 _decode = msgspec.json.Decoder(Raw).decode
+
+
+class NestingError(Exception):
+    """JSON text is nested at more than `MAX_JSON_DEPTH` levels: its receiver might not be able to read it."""
+
+
+def checked_json(text: bytes) -> Raw:
+    """Return JSON text of others, for a message to carry as it is.
+
+    Raises:
+        ValueError: It is not JSON.
+        NestingError: It is, but not every receiver could read it.
+    """
+    if not text.isascii():
+        str(text, "utf-8")
+    try:
+        raw = _decode(text)
+    except RecursionError:
+        raise NestingError from None
+    if is_nested_deeper(text, MAX_JSON_DEPTH):
+        raise NestingError
+    return raw
+
+
+def checked_answer(answer: Raw) -> Raw:
+    """Return a tool's answer once it is known that a message can carry it. Raises ToolError."""
+    try:
+        return checked_json(bytes(answer))
+    except ValueError as error:
+        raise ToolError(f"the tool's answer is not JSON: {error}") from error
+    except NestingError:
+        raise ToolError(f"the tool's answer is nested more than {MAX_JSON_DEPTH} levels deep") from None
 
 
 def is_nested_deeper(text: bytes, levels: int) -> bool:

@@ -18,8 +18,8 @@ from codemode_client._loops.slots import Slot
 from codemode_client._observability import events
 from codemode_client._session.cells import Cell
 from codemode_client.counters import Tally
-from codemode_protocol.errors import MessageTooLargeError, ToolError, tool_failure_text
-from codemode_protocol.limits import DELEGATE_CALL_LIMIT, FRAME_LIMIT, MAX_JSON_DEPTH
+from codemode_protocol.errors import MessageTooLargeError, tool_failure_text
+from codemode_protocol.limits import DELEGATE_CALL_LIMIT, FRAME_LIMIT
 from codemode_protocol.messages import (
     DelegateRequest,
     DelegateResponse,
@@ -31,7 +31,7 @@ from codemode_protocol.messages import (
     Success,
     ToolResult,
 )
-from codemode_protocol.nesting import is_nested_deeper
+from codemode_protocol.nesting import checked_answer
 
 MAX_DELEGATE_CALLS = 65_536
 """The most calls in flight on one connection. Further ones are answered with an error; the connection ends if the host
@@ -39,7 +39,6 @@ does not read these answers either.
 """
 
 _delivered = Success[DelegateValue](NotificationDelivered())
-_json_text = msgspec.json.Decoder(Raw)
 
 Answer = Success[DelegateValue] | Failure
 
@@ -207,11 +206,4 @@ def _checked(value: Raw) -> Raw:
     """Return a delegate's answer once it is known to be JSON: an invalid frame would end the whole connection."""
     if not isinstance(value, Raw):
         raise TypeError(f"a delegate's invoke_tool gives msgspec.Raw, not {type(value).__name__}")
-    try:
-        str(value, "utf-8")
-        text = _json_text.decode(value)
-    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
-        raise ToolError(f"the tool's answer is not JSON: {error}") from error
-    if is_nested_deeper(bytes(text), MAX_JSON_DEPTH):
-        raise ToolError(f"the tool's answer is nested more than {MAX_JSON_DEPTH} levels deep")
-    return text
+    return checked_answer(value)

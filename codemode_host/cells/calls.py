@@ -10,33 +10,10 @@ from msgspec import Raw, Struct
 
 from codemode_host.runtimes.host_side.output import ItemTooLargeError, LinkError
 from codemode_protocol.limits import MAX_ITEM_JSON_BYTES, MAX_JSON_DEPTH, NOTIFICATION_TOO_LARGE
-from codemode_protocol.nesting import is_nested_deeper
+from codemode_protocol.nesting import NestingError, checked_json
 from codemode_protocol.values import ToolDefinition, ToolInvocation
 
 _TOO_DEEP = f"failed to serialize JavaScript value: it is nested more than {MAX_JSON_DEPTH} levels deep"
-_raw = msgspec.json.Decoder(Raw)
-
-
-class NestingError(Exception):
-    """JSON text is nested so deeply that its receiver could not read it."""
-
-
-def checked_json(text: bytes) -> Raw:
-    """Return JSON text that a runtime sent, for a frame to carry as it is.
-
-    Raises:
-        ValueError: It is not JSON.
-        NestingError: It is, but no receiver could read it.
-    """
-    if not text.isascii():
-        str(text, "utf-8")
-    try:
-        _raw.decode(text)
-    except RecursionError:
-        raise NestingError(_TOO_DEEP) from None
-    if is_nested_deeper(text, MAX_JSON_DEPTH):
-        raise NestingError(_TOO_DEEP)
-    return Raw(text)
 
 
 class CallingCell(Protocol):
@@ -130,8 +107,8 @@ class PendingCalls(Struct, eq=False):
             self.pending[call] = None
             try:
                 arguments = checked_json(text)
-            except NestingError as error:
-                call.reject(str(error))
+            except NestingError:
+                call.reject(_TOO_DEEP)
                 return
         except (ValueError, IndexError) as error:
             raise LinkError(f"a malformed tool call: {error}") from error

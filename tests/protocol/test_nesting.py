@@ -8,8 +8,10 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 
-from codemode_protocol.nesting import is_nested_deeper
+from codemode_protocol.errors import ToolError
+from codemode_protocol.nesting import NestingError, checked_answer, checked_json, is_nested_deeper
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text('[]{}"\\ab\n'),
@@ -64,3 +66,25 @@ def test_brackets_within_strings_are_none(value: object, levels: int) -> None:
     text = json.dumps(value).encode()
     assert not is_nested_deeper(text, levels)
     assert is_nested_deeper(text, depth_of(value) - 1)
+
+
+@pytest.mark.parametrize("text", [b'{"a":["\xc3\xa9"]}', b" 1 ", b"[" * 120 + b"]" * 120])
+def test_what_a_message_can_carry_is_passed_on_as_it_is(text: bytes) -> None:
+    assert bytes(checked_json(text)) == bytes(checked_answer(Raw(text))) == text.strip()
+
+
+@pytest.mark.parametrize("text", [b"{", b"", b'"\xff"', b"1 2"])
+def test_what_is_no_json_is_refused(text: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - whatever the parser says
+        checked_json(text)
+    with pytest.raises(ToolError, match="the tool's answer is not JSON: "):
+        checked_answer(Raw(text))
+
+
+@pytest.mark.parametrize("levels", [121, 5000, 1 << 17])
+def test_what_not_every_receiver_could_read_is_refused(levels: int) -> None:
+    text = b"[" * levels + b"]" * levels
+    with pytest.raises(NestingError):
+        checked_json(text)
+    with pytest.raises(ToolError, match="nested more than 120 levels deep"):
+        checked_answer(Raw(text))
