@@ -131,7 +131,8 @@ def serve(options: Options, zygote: ZygoteProcess, read_fd: int, write_fd: int) 
             sys.excepthook(type(group), group, group.__traceback__)
         cause = first_cause(group)
         text = f"{type(cause).__name__}: {cause}"
-        failure = HostFailure(HostExitStatus.HOST_FAULT, "a task of the host failed", text)
+        fault = HostFailure(HostExitStatus.HOST_FAULT, "a task of the host failed", text)
+        failure = host.failure or fault  # the first is the one that others may follow from
     reap_orphans()
     if failure is not None:
         report(failure.block())

@@ -48,12 +48,17 @@ def converse_at_random(trial: Trial, seed: int) -> Finding:
     """
     if trial.given_up is not None:
         return _FINDING.not_tried(trial.given_up)
+    with trial.threads(1) as pool:
+        return pool.submit(_converse, trial, seed).result()
+
+
+def _converse(trial: Trial, seed: int) -> Finding:
     shortest: Differs | None = None
     give_up_at = float("inf")
 
     class Machine(HostMachine):
         def start_host(self) -> HostUnderTest:
-            if time.monotonic() >= give_up_at:
+            if time.monotonic() >= give_up_at or trial.stopped:
                 raise _Enough
             return trial.start()
 

@@ -65,21 +65,34 @@ class Trial:
         Raises:
             HostStartError: The program cannot be run.
         """
-        for conversation in conversations[:1]:
-            first = self._converse(conversation)
-            yield first
-            if first.outcome == "differs" and len(conversations) > 1:
-                self.given_up = f"the host has not passed {first.name}"
-        side_by_side = min(MAX_SIDE_BY_SIDE, os.cpu_count() or 1)
-        pool = ThreadPoolExecutor(side_by_side)
-        try:
+        with self.threads(min(MAX_SIDE_BY_SIDE, os.cpu_count() or 1)) as pool:
+            for conversation in conversations[:1]:
+                first = pool.submit(self._converse, conversation).result()
+                yield first
+                if first.outcome == "differs" and len(conversations) > 1:
+                    self.given_up = f"the host has not passed {first.name}"
             for future in [pool.submit(self._converse, one) for one in conversations[1:]]:
                 yield future.result()
+
+    @contextlib.contextmanager
+    def threads(self, count: int) -> Iterator[ThreadPoolExecutor]:
+        """Have threads to start hosts in. When the block is left by an exception, what they wait for is given up.
+
+        An interrupt reaches the main thread only: here none can part a host from the one who is to stop it.
+        """
+        pool = ThreadPoolExecutor(count)
+        try:
+            yield pool
         except BaseException:
             self._interrupt()
             raise
         finally:
             pool.shutdown(cancel_futures=True)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether everything is given up."""
+        return self._stopped
 
     def _interrupt(self) -> None:
         with self._lock:

@@ -58,7 +58,7 @@ async def test_two_hundred_cells_live_at_once_and_three_hundred_in_turn_leave_no
             assert isinstance(response, Result)
             assert read_texts(response) == [str(n)]
         await wait_until(lambda: len(host.runtimes()) == 2)
-        await wait_until(lambda: host.descriptors() == descriptors)
+        await wait_until(lambda: host.descriptors() <= descriptors)  # more: the zygote was not at rest yet
 
 
 def given_to(pid: int) -> bytes:

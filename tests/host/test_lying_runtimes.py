@@ -232,7 +232,7 @@ async def test_tools_of_one_name_in_javascript_refuse_the_cell_and_nothing_is_st
                 on_stage.session.execute(
                     ExecuteRequest("call", [define_tool(name) for name in names], "1"), NEVER.append, NEVER.append
                 )
-        assert (on_stage.owner.pool.alive, on_stage.session.cells, on_stage.owner.cells) == (0, {}, 0)
+        assert (len(on_stage.owner.pool.alive), on_stage.session.cells, on_stage.owner.cells) == (0, {}, 0)
         cell, _ = on_stage.start()
         assert cell.id == "1"
         assert NEVER == []

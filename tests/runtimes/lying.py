@@ -162,8 +162,13 @@ class LyingZygote:
 class Failures(list[tuple[str, bool]]):
     """What the pool said of its end."""
 
+    raised: Exception | None = None
+    """What the pool's owner raises then."""
+
     def note(self, cause: str, refused: bool) -> None:
         self.append((cause, refused))
+        if self.raised is not None:
+            raise self.raised
 
 
 @asynccontextmanager
@@ -183,4 +188,6 @@ async def lying_pool(
     finally:
         if pool is not None:
             pool.close()
+            for runtime in pool.alive:
+                runtime.close()
         zygote.close()

@@ -38,6 +38,8 @@ async def running_pool(options: ZygoteOptions | None = None, spares: int = 1) ->
                     nursery.cancel_scope.cancel()
     finally:
         pool.close()
+        for runtime in pool.alive:
+            runtime.close()
 
 
 async def finish(runtime: Runtime) -> tuple[list[ContentItem], str | None]:
@@ -127,10 +129,10 @@ async def test_what_a_cell_wrote_before_it_was_killed_in_a_loop_is_there() -> No
 async def test_spare_runtimes_are_as_many_as_asked_for_and_all_of_them_end() -> None:
     async with running_pool(spares=5) as pool:
         pool.replenish()
-        assert pool.alive == 5
+        assert len(pool.alive) == 5
         pool.replenish()
-        assert pool.alive == 5
-    assert pool.alive == 0
+        assert len(pool.alive) == 5
+    assert len(pool.alive) == 0
 
 
 async def test_many_runtimes_at_once_all_answer() -> None:

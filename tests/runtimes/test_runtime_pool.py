@@ -21,7 +21,7 @@ from codemode_host.runtimes.host_side.memory_watch import (
 )
 from codemode_host.runtimes.host_side.runtimes import STOP_SECONDS, PoolClosedError, Runtime, RuntimeExit, RuntimePool
 from tests.processes import list_descriptors
-from tests.runtimes.lying import LyingZygote, lying_pool
+from tests.runtimes.lying import Failures, LyingZygote, lying_pool
 
 MIB = link.MIB
 
@@ -57,7 +57,7 @@ async def test_reports_of_a_runtime_that_nobody_knows_are_of_no_account() -> Non
         zygote.report(link.EXITED, runtime.serial, 1 << 8)
         await settle()
         assert runtime.exit == RuntimeExit(0)
-        assert (pool.alive, failures) == (0, [])
+        assert (len(pool.alive), failures) == (0, [])
 
 
 async def test_as_many_wait_as_should_and_each_is_taken_once() -> None:
@@ -66,11 +66,11 @@ async def test_as_many_wait_as_should_and_each_is_taken_once() -> None:
         pool.replenish()
         assert await serials(zygote) == [1, 2]
         assert (pool.has_spares, [pool.take().serial for _ in range(3)]) == (True, [1, 2, 3])
-        assert (pool.has_spares, pool.alive) == (False, 3)
+        assert (pool.has_spares, len(pool.alive)) == (False, 3)
         assert await serials(zygote) == [1, 2, 3]
         pool.replenish()
         assert await serials(zygote) == [1, 2, 3, 4, 5]
-        assert pool.alive == 5
+        assert len(pool.alive) == 5
 
 
 async def test_a_fork_that_fails_fails_the_cell_that_has_it() -> None:
@@ -79,7 +79,7 @@ async def test_a_fork_that_fails_fails_the_cell_that_has_it() -> None:
         zygote.report(link.FORK_FAILED, runtime.serial, 11)
         await runtime.exited.wait()
         assert runtime.exit == RuntimeExit(0, not_started=os.strerror(11))
-        assert (pool.alive, failures) == (0, [])
+        assert (len(pool.alive), failures) == (0, [])
 
 
 async def test_a_spare_that_cannot_be_forked_is_a_warning_and_no_panic(caplog: pytest.LogCaptureFixture) -> None:
@@ -144,7 +144,7 @@ async def test_a_process_without_room_for_more_descriptors_refuses_a_runtime_and
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert list_descriptors() == before
         assert await serials(zygote) == []
-        assert pool.alive == 0
+        assert len(pool.alive) == 0
         assert pool.take().serial == 1
 
 
@@ -164,9 +164,34 @@ async def test_a_zygote_that_hangs_up_ends_all_that_it_was_to_reap(ready: bool, 
         await runtime.exited.wait()
         await settle()
         assert runtime.exit == RuntimeExit(-signal.SIGKILL, zygote_lost=True)
-        assert (pool.alive, pool.has_spares, pool.is_open) == (0, False, False)
+        assert (len(pool.alive), pool.has_spares, pool.is_open) == (0, False, False)
         assert failures == [("the zygote ended: killed by SIGKILL", refused)]
         assert zygote.ended_by == signal.SIGKILL
+
+
+async def test_where_its_end_is_the_end_of_all_no_cell_hears_of_it_first() -> None:
+    with pytest.raises(ExceptionGroup) as raised:
+        async with lying_pool() as (pool, zygote, failures):
+            failures.raised = LookupError()
+            runtime = pool.take()
+            zygote.hang_up()
+            await trio.sleep_forever()
+    assert raised.value.exceptions == (failures.raised,)
+    assert (runtime.exit, runtime.exited.is_set()) == (None, False)
+
+
+async def test_a_runtime_that_was_taken_is_closed_by_its_taker_alone() -> None:
+    zygote = LyingZygote()
+    async with trio.open_nursery() as nursery:
+        pool = RuntimePool(zygote.handed_over, nursery, spares=1, on_failure=Failures().note)
+        pool.replenish()
+        runtime = pool.take()
+        pool.replenish()
+        pool.close()
+        assert (runtime.closed, pool.has_spares) == (False, False)
+        assert not runtime.receive()  # its cell may be about to do just that
+        runtime.close()
+    zygote.close()
 
 
 async def test_a_zygote_that_was_told_to_end_is_no_failure() -> None:

@@ -13,7 +13,7 @@ import mmap
 import os
 import signal
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import trio
 from msgspec import Struct
@@ -277,9 +277,9 @@ class RuntimePool:
         return self.zygote.stderr
 
     @property
-    def alive(self) -> int:
-        """How many runtime processes there are, spare ones included."""
-        return len(self._alive)
+    def alive(self) -> Collection[Runtime]:
+        """The runtimes whose processes there are, spare ones included."""
+        return self._alive.values()
 
     def start_soon(self, function: Callable[[], object]) -> None:
         """Start a task that ends with the pool."""
@@ -403,25 +403,27 @@ class RuntimePool:
         failed = self.is_open
         status = self.kill_zygote()
         self.stderr.read_now()
+        if failed:  # first of all: where it raises, no cell may come to give an answer any more
+            how = describe_exit_status(status)
+            self._on_failure(f"the zygote ended: {how}", status == link.EXIT_REFUSED and not self.ready.is_set())
         # The kernel ends them when it ends the zygote, and how they ended is not reported any more.
         for runtime in self._alive.values():
             runtime.ended(RuntimeExit(-signal.SIGKILL, zygote_lost=True))
         self._alive.clear()
-        while self._waiting:
-            self._waiting.popleft().close()
+        self._close_waiting()
         self._none_alive.set()
-        if failed:
-            how = describe_exit_status(status)
-            self._on_failure(f"the zygote ended: {how}", status == link.EXIT_REFUSED and not self.ready.is_set())
 
     # ---------------------------------------------------------------------------------------------------- its own end
 
     def retire(self) -> None:
         """Start nothing any more, and end with the last of the runtimes that run a cell. Idempotent."""
         self._retired = True
+        self._close_waiting()
+        self._end_if_retired()
+
+    def _close_waiting(self) -> None:
         while self._waiting:
             self._waiting.popleft().close()
-        self._end_if_retired()
 
     def _end_if_retired(self) -> None:
         if self._retired and not self._alive and not self.closing:
@@ -447,8 +449,7 @@ class RuntimePool:
         return self.zygote.kill()
 
     def close(self) -> None:
-        """Let go of every process and descriptor."""
+        """End every process, and close what is the pool's. A runtime that was taken is its taker's to close."""
         self.kill_zygote()
-        for runtime in list(self._alive.values()):
-            runtime.close()
+        self._close_waiting()
         self.zygote.close()
