@@ -80,7 +80,9 @@ class DelegateCall(Struct, eq=False):
     """It was answered or revoked."""
 
     def revoke(self) -> None:
-        """Cancel the call and drop its answer."""
+        """Cancel the call and drop its answer. Idempotent: under asyncio a second cancellation cuts clean-up short."""
+        if self.over:
+            return
         self.over = True
         # A task that has not begun checks `over` when it does; asyncio would never run its clean-up once cancelled.
         if self.started and self.task is not None:

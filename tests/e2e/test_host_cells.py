@@ -86,9 +86,13 @@ async def test_nothing_of_the_callers_is_in_a_cells_process() -> None:
     async with run_program("--log-level", "error", env=environment) as host:
         await host.open(SECRET + "-session")
         await host.open()
+        await wait_until(lambda: len(host.runtimes()) == 1)
+        (first,) = host.runtimes()
         await host.run(f"store('k', '{SECRET}-' + 'stored')", SECRET + "-session")
         number, _ = await host.start("text('mine' + 'own'); yield_control(); await new Promise(() => {})")
         await host.first(number)
+        # Once the first cell's is gone, whose place a spare one takes.
+        await wait_until(lambda: len(host.runtimes()) == 2 and first not in host.runtimes())
         for pid in (host.zygote, *host.runtimes()):
             assert SECRET.encode() not in memory_of(pid)
             assert SECRET.encode() not in given_to(pid)
