@@ -83,7 +83,7 @@ def memory_of(pid: int) -> bytes:
 
 async def test_nothing_of_the_callers_is_in_a_cells_process() -> None:
     environment = {**os.environ, "SECRET": SECRET + "-environment"}
-    async with run_program("--log-level", "error", env=environment) as host:
+    async with run_program("--log-level", "error", "--spares", "1", env=environment) as host:
         await host.open(SECRET + "-session")
         await host.open()
         await wait_until(lambda: len(host.runtimes()) == 1)
