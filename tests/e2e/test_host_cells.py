@@ -44,11 +44,8 @@ async def test_what_was_written_before_a_loop_is_in_the_next_answer() -> None:
 async def test_two_hundred_cells_live_at_once_and_three_hundred_in_turn_leave_nothing() -> None:
     async with run_program() as host:
         await host.open()
-        await wait_until(lambda: len(host.runtimes()) == 2)
-        spares = {*host.runtimes()}
         assert read_texts(await host.run("text(0)")) == ["0"]
-        # One of them was used, and is replaced.
-        await wait_until(lambda: len(host.runtimes()) == 2 and len(spares.intersection(host.runtimes())) == 1)
+        await wait_until(lambda: len(host.runtimes()) == 2)
         descriptors = host.descriptors()
         cells = [await host.start(f"text({n}); await new Promise(() => {{}})", yield_ms=0) for n in range(200)]
         await wait_until(lambda: len(host.runtimes()) >= 200)
@@ -61,7 +58,8 @@ async def test_two_hundred_cells_live_at_once_and_three_hundred_in_turn_leave_no
             assert isinstance(response, Result)
             assert read_texts(response) == [str(n)]
         await wait_until(lambda: len(host.runtimes()) == 2)
-        await wait_until(lambda: host.descriptors() <= descriptors)  # more: the zygote was not at rest yet
+        # Not the same number: a spare runtime may have been on its way. One for each cell would be 500 more.
+        await wait_until(lambda: host.descriptors() < descriptors + 10)
 
 
 def given_to(pid: int) -> bytes:

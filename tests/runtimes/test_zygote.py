@@ -328,8 +328,8 @@ async def test_many_forks_in_a_row_leave_no_descriptor_in_the_zygote() -> None:
                 runtime.start(b"1", b"[]", b"{}")
             for runtime in runtimes:
                 await finish(runtime)
-        # Not equal: right after its start it reads files of the kernel's, one at a time.
-        assert len(os.listdir(f"/proc/{pool.zygote.pid}/fd")) <= count
+        # Right after its start it reads files of the kernel's, one at a time. Each fork would leave one more.
+        assert len(os.listdir(f"/proc/{pool.zygote.pid}/fd")) < count + 10
         assert list_running_children(pool.zygote.pid) == []
 
 
