@@ -47,6 +47,8 @@ class Limits(NamedTuple):
     """All of a session's stored values and their keys, as JSON."""
     calls: int = 16_384
     """Tool calls and notifications of one cell that are not answered yet."""
+    calls_per_session: int = 32_768
+    """The same of all cells of one session."""
     answer_bytes: int = 256 * MIB
     """Answers to tool calls that a cell does not read."""
     output_bytes: int = 32 * MIB
@@ -80,6 +82,7 @@ FLAGS = {
     "stored_values": LimitFlag("--stored-values", 1, "number of values that a session stores"),
     "stored_bytes": LimitFlag("--stored-mib", MIB, "size of all values that a session stores"),
     "calls": LimitFlag("--calls", 1, "tool calls and notifications in flight of a cell"),
+    "calls_per_session": LimitFlag("--calls-per-session", 1, "tool calls and notifications in flight of one session"),
     "answer_bytes": LimitFlag("--answers-mib", MIB, "answers to tool calls that a cell leaves unread"),
     "output_bytes": LimitFlag("--output-mib", MIB, "output of a cell that has not been taken"),
     "total_output_bytes": LimitFlag("--total-output-mib", MIB, "output of all cells that has not been taken"),

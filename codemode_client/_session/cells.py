@@ -100,6 +100,7 @@ class Home(Protocol):
     tally: Tally
     cells: dict[str, Cell]
     unreported: int
+    running_calls: int
     over: bool
 
     @property

@@ -34,7 +34,7 @@ from codemode_protocol.messages import (
 from codemode_protocol.nesting import checked_answer
 
 MAX_DELEGATE_CALLS = 65_536
-"""The most calls in flight on one connection. Further ones are answered with an error; the connection ends if the host
+"""The most calls in flight of one session. Further ones are answered with an error; the connection ends if the host
 does not read these answers either.
 """
 
@@ -103,18 +103,19 @@ class DelegateCalls:
 
     def start(self, message: DelegateRequest, cell: Cell) -> None:
         """Start a call that the host requests for a live cell."""
-        if len(self._pending) >= MAX_DELEGATE_CALLS:
+        if cell.home.running_calls >= MAX_DELEGATE_CALLS:
             self._tally.count_limit(DELEGATE_CALL_LIMIT)
             if self._outlet.full:
                 self._outlet.fail("the host does not read the answers to its calls", way="answers_unread")
                 return
-            failure = Failure(f"more than {MAX_DELEGATE_CALLS} tool calls are in flight")
+            failure = Failure(f"more than {MAX_DELEGATE_CALLS} tool calls of the session are in flight")
             self._outlet.answer(DelegateResponse(message.id, failure))
             return
         call = DelegateCall(message.id, cell, message.request)
         self._pending[message.id] = call
         cell.calls.add(call)
         self.running += 1
+        cell.home.running_calls += 1
         call.task = self._outlet.loop.start(partial(self._run, call), cell.home.context)
 
     def cancel(self, call_id: int) -> None:
@@ -155,6 +156,7 @@ class DelegateCalls:
         finally:
             self._pending.pop(call.id, None)
             self.running -= 1
+            call.cell.home.running_calls -= 1
             call.cell.call_ended(call)
             if not self.running and self._all_ended is not None:
                 self._all_ended.resolve(None)

@@ -105,6 +105,8 @@ class HostSession:
         self.cells: dict[str, Cell] = {}
         """By the host's id: live cells, and closed ones with kept answers."""
         self.unreported = 0
+        self.running_calls = 0
+        """Of the delegate, those included that were revoked and clean up."""
         """The number of cells not reported closed."""
         self.over = False
         """The session has ended here; reports of its cells may be outstanding."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -82,6 +83,36 @@ class Outlet(Protocol):
         ...
 
 
+class SessionCalls:
+    """How many calls of a session's cells are not answered yet, and the cells that wait until they are fewer."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._count = 0
+        self._waiting: list[Callable[[], None]] = []
+
+    @property
+    def full(self) -> bool:
+        """Whether the session's cells make no more."""
+        return self._count >= self._limit
+
+    def made(self) -> None:
+        """Count one more."""
+        self._count += 1
+
+    def over(self, count: int) -> None:
+        """Count so many less."""
+        self._count -= count
+        if self._waiting and not self.full:
+            waiting, self._waiting = self._waiting, []
+            for wake in waiting:
+                wake()
+
+    def tell(self, wake: Callable[[], None]) -> None:
+        """Call `wake` once there is room."""
+        self._waiting.append(wake)
+
+
 class PendingCalls(Struct, eq=False):
     """The calls of one cell that are not answered yet."""
 
@@ -91,6 +122,8 @@ class PendingCalls(Struct, eq=False):
     call_id: str
     """Of the request that started it, which its notifications carry."""
     outlet: Outlet
+    session: SessionCalls
+    """Those of all the session's cells."""
     pending: dict[Call, None] = msgspec.field(default_factory=dict)
     """In the order in which they were made."""
     notifications: int = 0
@@ -104,7 +137,7 @@ class PendingCalls(Struct, eq=False):
                 raise ValueError("a number is no number")
             tool, number = self.tools[int(index)], int(sequence)
             call = Call(self.cell, number, tool.name)
-            self.pending[call] = None
+            self._add(call)
             try:
                 arguments = checked_json(text)
             except NestingError:
@@ -124,9 +157,13 @@ class PendingCalls(Struct, eq=False):
         if len(payload) > MAX_ITEM_JSON_BYTES // 6 and len(msgspec.json.encode(text)) > MAX_ITEM_JSON_BYTES:
             raise ItemTooLargeError(NOTIFICATION_TOO_LARGE(limit=MAX_ITEM_JSON_BYTES))
         call = Call(self.cell, None)
-        self.pending[call] = None
+        self._add(call)
         self.notifications += 1
         self.outlet.notify(call, self.call_id, text)
+
+    def _add(self, call: Call) -> None:
+        self.pending[call] = None
+        self.session.made()
 
     def finish(self, call: Call) -> bool:
         """Take a call off, since it has been answered. Returns False when it was over already."""
@@ -135,11 +172,14 @@ class PendingCalls(Struct, eq=False):
         del self.pending[call]
         if call.sequence is None:
             self.notifications -= 1
+        self.session.over(1)
         return True
 
     def cancel(self) -> None:
         """Cancel all of them, the newest first, as the reference does it."""
         for call in reversed(self.pending):
             self.outlet.cancel(call)
+        count = len(self.pending)
         self.pending.clear()
         self.notifications = 0
+        self.session.over(count)

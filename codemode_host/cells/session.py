@@ -16,12 +16,12 @@ import msgspec
 import trio
 
 from codemode_host.cells.answers import CellRequestError, Done, PendingAnswer, done_decoder, live, missing
-from codemode_host.cells.calls import Call, Outlet, PendingCalls
+from codemode_host.cells.calls import Call, Outlet, PendingCalls, SessionCalls
 from codemode_host.cells.cell_states import TRANSITIONS, CellEvent, CellState
 from codemode_host.cells.owner import SessionOwner
 from codemode_host.cells.stored_values import StoredValues
 from codemode_host.runtimes import link
-from codemode_host.runtimes.host_side.output import ItemTooLargeError, LinkError, OutputBuffer
+from codemode_host.runtimes.host_side.output import ItemTooLargeError, LinkError, OutputBuffer, OutputShare
 from codemode_host.runtimes.host_side.runtimes import Frame, Runtime, RuntimeExit
 from codemode_host.supervision import HostFailure, describe_ending, limit_met, memory_limit_text
 from codemode_protocol.exit_status import HostExitStatus
@@ -46,7 +46,7 @@ OUT_OF_MEMORY = "out of memory"
 """What the engine throws, as it is: no error object, which would take memory."""
 
 MANY_CALLS: Final = 64
-"""A cell that has so many calls under way makes more only as fast as its client reads them."""
+"""A cell with so many calls under way makes more only as fast as its client reads them, and if its session has room."""
 
 ENGINE_PANIC: Final = "engine panic: the cell's runtime is lost"
 """The error text of a cell whose runtime broke, where that is the end of this cell alone."""
@@ -63,6 +63,8 @@ class CellSession:
         self.outlet = outlet
         self.cells: dict[str, Cell] = {}
         self.stored: StoredValues = StoredValues(owner.limits)
+        self.calls: SessionCalls = SessionCalls(owner.limits.calls_per_session)
+        self.output_share: OutputShare = owner.output_budget.share()
         self._cell_ids = CellIds()
         self._when_empty: Callable[[], None] | None = None
 
@@ -164,8 +166,10 @@ class Cell:
         self.id = cell_id
         self.state: CellState = CellState.RUNNING
         self.runtime = runtime
-        self.calls: PendingCalls = PendingCalls(self, request.enabled_tools, request.tool_call_id, session.outlet)
-        self.output: OutputBuffer = OutputBuffer(runtime.output, session.owner.output_budget, self._go_on_if_room)
+        self.calls: PendingCalls = PendingCalls(
+            self, request.enabled_tools, request.tool_call_id, session.outlet, session.calls
+        )
+        self.output: OutputBuffer = OutputBuffer(runtime.output, session.output_share, self._go_on_if_room)
         self.output_full: bool = False
         """It waits until its output is taken."""
         self.started_ns: int = time.perf_counter_ns()
@@ -297,6 +301,8 @@ class Cell:
                 if runtime.exit is not None and runtime.exit.status != 0:
                     return False
                 self._wake = trio.Event()
+                if self._session.calls.full:
+                    self._session.calls.tell(self._wake_up)
                 await self._wake.wait()
                 continue
             await runtime.wait_readable()
@@ -318,8 +324,11 @@ class Cell:
 
     @property
     def _too_many_calls(self) -> bool:
-        """What the cell says waits until some of the calls that it made are answered."""
-        return len(self.calls.pending) >= self._limits.calls and self.state is CellState.RUNNING
+        """What the cell says waits until some of the calls that it made are answered, or many that its session made."""
+        pending = len(self.calls.pending)
+        return self.state is CellState.RUNNING and (
+            pending >= self._limits.calls or (pending >= MANY_CALLS and self._session.calls.full)
+        )
 
     def _wake_up(self) -> None:
         self._wake.set()

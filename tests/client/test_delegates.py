@@ -253,4 +253,31 @@ async def test_one_call_too_many_in_flight_is_an_error_of_that_call(monkeypatch:
     async with cell(recorder) as (_, host):
         calls = [await host.call_tool("1") for _ in range(4)]
         response = await answer(host)
-        assert response == DelegateResponse(calls[3], Failure("more than 3 tool calls are in flight"))
+        assert response == DelegateResponse(calls[3], Failure("more than 3 tool calls of the session are in flight"))
+
+
+async def test_a_session_with_as_many_calls_as_it_may_have_takes_none_from_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(delegate_calls, "MAX_DELEGATE_CALLS", 3)
+    async with open_puppets() as hosts, CodeModeProvider(hosts.command) as provider:
+        recorders = {name: Recorder(tool=forever) for name in ("greedy", "modest")}
+        async with anyio.create_task_group() as group:
+
+            async def begin(name: str) -> None:
+                session = await provider.open_session(recorders[name], name)
+                await session.execute(CELL)
+
+            group.start_soon(begin, "greedy")
+            host = await hosts.next()
+            for name, count in (("greedy", 3), ("modest", 2)):
+                if name == "modest":
+                    group.start_soon(begin, name)
+                await host.open_session()
+                await host.initial(await host.start_cell("1"), yielded("1"))
+                for _ in range(count):
+                    await host.call_tool("1", session_id=name)
+        await recorders["modest"].until(lambda: len(recorders["modest"].calls) == 2)
+        assert len(recorders["greedy"].calls) == 3
+        refused = await host.call_tool("1", session_id="greedy")
+        assert (await answer(host)).id == refused

@@ -501,6 +501,32 @@ async def test_a_cell_at_its_limit_of_calls_is_not_listened_to_until_one_is_answ
         assert cell.state is CellState.CLOSED
 
 
+async def test_a_cell_of_many_calls_waits_while_its_session_has_too_many_and_one_of_few_does_not() -> None:
+    async with stage(Limits(spare_runtimes=0, calls_per_session=100)) as on_stage:
+        _, many = on_stage.start()
+        for number in range(1, 121):
+            many.say(link.CALL, b"%d 0 {}" % number)
+        await settle()
+        calls = on_stage.heard.calls
+        assert len(calls) == 100
+        _, few = on_stage.start()
+        for number in range(1, 11):
+            few.say(link.CALL, b"%d 0 {}" % number)
+        await settle()
+        assert len(calls) == 110
+        for call, _ in calls[50:60]:
+            call.resolve(msgspec.Raw(b"1"))
+        await settle()
+        assert len(calls) == 110
+        for call, _ in calls[60:65]:
+            call.resolve(msgspec.Raw(b"1"))
+        await settle()
+        assert len(calls) == 115
+        few.say(link.DONE, DONE)  # which cancels ten
+        await settle()
+        assert len(calls) == 125
+
+
 async def test_a_crash_at_the_limit_of_calls_is_seen_at_once() -> None:
     async with stage(Limits(spare_runtimes=0, calls=1)) as on_stage:
         _, liar = on_stage.start()

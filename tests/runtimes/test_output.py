@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from codemode_host.runtimes import link
 from codemode_host.runtimes.host_side.output import (
     ANSWER_BYTES,
+    LEAST_OUTPUT_BYTES,
     MAX_ITEM_BYTES,
-    OUTPUT_SHARE_BYTES,
     ItemTooLargeError,
     LinkError,
     OutputBudget,
     OutputBuffer,
     OutputReader,
+    OutputShare,
     decoded,
 )
 from codemode_protocol.limits import MIB, Limits
@@ -171,10 +172,10 @@ def test_wide_text_is_counted_as_what_it_may_take_in_this_process() -> None:
 class Kept:
     """A cell's buffer, its memory, and whether it was told that there is room."""
 
-    def __init__(self, budget: OutputBudget) -> None:
+    def __init__(self, budget: OutputBudget, share: OutputShare | None = None) -> None:
         self.writer = Writer()
         self.told = 0
-        self.buffer = OutputBuffer(OutputReader(self.writer.memory), budget, self._tell)
+        self.buffer = OutputBuffer(OutputReader(self.writer.memory), share or budget.share(), self._tell)
 
     def _tell(self) -> None:
         self.told += 1
@@ -209,8 +210,9 @@ def test_a_cell_has_to_wait_once_it_holds_more_than_it_may() -> None:
 
 
 def test_cells_that_hold_too_much_together_keep_their_share_and_go_on_when_another_is_emptied() -> None:
-    budget, drained = make_budget(output_bytes=100 * MIB, total_output_bytes=2 * OUTPUT_SHARE_BYTES)
-    first, second = Kept(budget), Kept(budget)
+    budget, drained = make_budget(output_bytes=100 * MIB, total_output_bytes=2 * LEAST_OUTPUT_BYTES)
+    share = budget.share()
+    first, second = Kept(budget, share), Kept(budget, share)
     for _ in range(6):
         first.fill("x" * (MIB - 1000))
         second.fill("x" * (MIB - 1000))
@@ -225,6 +227,31 @@ def test_cells_that_hold_too_much_together_keep_their_share_and_go_on_when_anoth
     second.buffer.take()
     assert drained == ["drained"]
     assert second.told == 1
+
+
+def test_a_session_that_holds_its_part_or_less_goes_on_whatever_another_holds() -> None:
+    budget, _ = make_budget(output_bytes=100 * MIB, total_output_bytes=10 * MIB)
+    greedy, modest = budget.share(), budget.share()
+    cells = [Kept(budget, greedy) for _ in range(3)]
+    for cell in cells:
+        for _ in range(4):
+            cell.fill("x" * (MIB - 1000))
+    cells[0].fill("x" * (MIB - 1000))
+    assert cells[0].is_full()
+    other = Kept(budget, modest)
+    for _ in range(5):
+        other.fill("x" * (MIB - 1000))
+    assert not other.is_full()
+    other.fill("x" * (MIB - 1000))
+    assert other.is_full()  # more than half of the whole, of which all is used
+    cells[1].buffer.take()
+    assert other.told == 1
+    assert other.is_full()
+    assert cells[0].is_full()
+    for cell in cells:
+        cell.buffer.take()
+    assert other.told >= 2
+    assert not other.is_full()
 
 
 def test_little_that_is_taken_is_not_worth_giving_memory_back() -> None:

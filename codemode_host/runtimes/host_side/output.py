@@ -32,8 +32,8 @@ _JSON_EXPANSION = 6
 # What one filling of the output memory adds to the bound, with not too many items.
 _FILLING = link.OUTPUT_BYTES * (_JSON_EXPANSION + 1)
 
-OUTPUT_SHARE_BYTES = 4 * MIB
-"""So much output each cell may hold, however much all of them hold together."""
+LEAST_OUTPUT_BYTES = 4 * MIB
+"""So much output each cell may hold, however much its session and all others hold."""
 
 WORTH_GIVING_BACK_BYTES = 8 * MIB
 """After so much output was held at a time, what is free again is given back to the system."""
@@ -165,7 +165,11 @@ def _decode(kind: int, data: bytes) -> ContentItem:
 
 
 class OutputBudget:
-    """What all cells of a process may hold together of output that has not been taken."""
+    """What all cells of a process may hold together of output that has not been taken.
+
+    Each session has an `OutputShare` of it. Once the whole is used up, those that hold no more than an equal part go on
+    as before, so that no session's output can hold up another's.
+    """
 
     def __init__(self, limits: Limits, when_drained: Callable[[], None]) -> None:
         """Keep `limits`; `when_drained` is called when nothing is held any more after there was much."""
@@ -173,26 +177,54 @@ class OutputBudget:
         self._when_drained = when_drained
         self._held = 0
         self._peak = 0
+        self._holding = 0
+        """How many shares hold anything."""
         self._waiting: dict[OutputBuffer, None] = {}
 
-    def allow(self, buffer: OutputBuffer) -> int:
-        """Return how many bytes a full buffer may hold and its cell go on; its `when_room` is called on a change."""
-        if self._held <= self._limits.total_output_bytes:
+    def share(self) -> OutputShare:
+        """Return a new session's share."""
+        return OutputShare(self)
+
+    def allow(self, buffer: OutputBuffer, held: int) -> int:
+        """Return how many bytes a full buffer of a share that holds so many may hold, and its cell go on.
+
+        Its `when_room` is called once that may be more.
+        """
+        total = self._limits.total_output_bytes
+        if self._held <= total or held <= total // max(self._holding, 1):
             return self._limits.output_bytes
         self._waiting[buffer] = None
-        return OUTPUT_SHARE_BYTES
+        return LEAST_OUTPUT_BYTES
 
-    def count(self, more: int) -> None:
-        """Count so many bytes more, or less."""
+    def count(self, before: int, more: int) -> None:
+        """Count so many bytes more, or less, of a share that held `before`."""
         self._held += more
+        self._holding += (before + more > 0) - (before > 0)
         self._peak = max(self._peak, self._held)
         if self._held == 0 and self._peak > WORTH_GIVING_BACK_BYTES:
             self._peak = 0
             self._when_drained()
-        if more < 0 and self._waiting and self._held <= self._limits.total_output_bytes:
+        if more < 0 and self._waiting:
             waiting, self._waiting = self._waiting, {}
             for buffer in waiting:
-                buffer.when_room()
+                buffer.when_room()  # which may have it wait again
+
+
+class OutputShare:
+    """What the cells of one session hold together."""
+
+    def __init__(self, budget: OutputBudget) -> None:
+        self._budget = budget
+        self._held = 0
+
+    def allow(self, buffer: OutputBuffer) -> int:
+        """See `OutputBudget.allow`."""
+        return self._budget.allow(buffer, self._held)
+
+    def count(self, more: int) -> None:
+        """Count so many bytes more, or less."""
+        self._budget.count(self._held, more)
+        self._held += more
 
 
 class OutputBuffer:
@@ -203,13 +235,13 @@ class OutputBuffer:
     the items that came since encoded, to learn their size. That is done once: from then on their JSON stands for them.
     """
 
-    def __init__(self, reader: OutputReader, budget: OutputBudget, when_room: Callable[[], None]) -> None:
+    def __init__(self, reader: OutputReader, share: OutputShare, when_room: Callable[[], None]) -> None:
         """Read from `reader`. `when_room` is called when a buffer that was full may be so no more."""
         self.when_room = when_room
         self.held: int = 0
         """What all of it takes in this process, in bytes, at most."""
         self._reader = reader
-        self._budget = budget
+        self._share = share
         self._items: list[ContentItem | Raw] = []
         self._measured = 0  # of this many items the exact size is known
         self._exact = 0
@@ -238,7 +270,7 @@ class OutputBuffer:
             self._bound += read * _JSON_EXPANSION + len(items) * _JSON_OVERHEAD
             more = read + reader.wide_bytes - wide + len(items) * _ITEM_OVERHEAD
             self.held += more
-            self._budget.count(more)
+            self._share.count(more)
         if self._exact + self._bound > ANSWER_BYTES:
             self._measure()
 
@@ -251,7 +283,7 @@ class OutputBuffer:
         """Whether the cell has to wait until what there is has been taken."""
         if not self._items:
             return False
-        return self.held > self._budget.allow(self) or self._exact + self._bound > ANSWER_BYTES
+        return self.held > self._share.allow(self) or self._exact + self._bound > ANSWER_BYTES
 
     def take(self) -> list[ContentItem]:
         """Return all the items, and keep none: to be encoded, or `decoded`."""
@@ -262,7 +294,7 @@ class OutputBuffer:
         less = self.held - self._reader.partial_bytes
         if less:
             self.held -= less
-            self._budget.count(-less)
+            self._share.count(-less)
         return items
 
     def measure_ahead(self) -> None:
