@@ -12,7 +12,7 @@ from tests.interop.differential.compare import differences
 from tests.interop.differential.known import KNOWN, known_difference
 from tests.interop.differential.recording import NotRecorded, Recording, shortened
 from tests.interop.differential.runner import HostProgram, run_all
-from tests.seed import SEED
+from tests.seed import one_in
 
 OURS = HostProgram.of(sys.executable, "-m", "codemode_host")
 
@@ -22,15 +22,14 @@ def recording() -> Recording:
     return Recording.load()
 
 
-ONE_IN = {"handshake": 3, "malformed": 6}
-"""Of a theme whose cases differ little and start a host each only one in so many is tried in a run, others in the next:
-by the run's seed. The comparison with a reference host that runs tries them all."""
+ONE_IN = {**dict.fromkeys(CONVERSATIONS, 3), "malformed": 6}
+"""Of a theme whose cases start a host each only one in so many is tried in a run, by its seed; others in the next.
+The comparison with a reference host that runs tries them all."""
 
 
 def theme(name: str) -> list[tuple[str, Case]]:
     cases = [(case_id, case) for case_id, case in all_cases() if case_id.startswith(f"{name}/")]
-    step = ONE_IN.get(name, 1)
-    return cases[SEED % step :: step]
+    return [*one_in(ONE_IN.get(name, 1), cases)]
 
 
 def fail_for_disagreements(cases: list[tuple[str, Case]], recording: Recording) -> None:
