@@ -12,10 +12,10 @@ import struct
 
 from codemode_host.runtimes.machine_code import MachineCode
 
-SHORT_SECONDS = 0.01
+SHORT_SECONDS = 0.004
 """Processor time that a cell may take at the priority that it begins with; most cells need less."""
 
-LONG_NICENESS = 5
+LONG_NICENESS = 10
 """Of a cell that takes more. Not the lowest: beside a busy program it should still come to its end."""
 
 _SIGPROF, _ITIMER_PROF = 27, 2
