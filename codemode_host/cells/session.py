@@ -48,6 +48,9 @@ OUT_OF_MEMORY = "out of memory"
 MANY_CALLS: Final = 64
 """A cell with so many calls under way makes more only as fast as its client reads them, and if its session has room."""
 
+CALLING_PART: Final = 4
+"""Its slices are shorter by this: each call is work for the client, too, behind which others wait for their answers."""
+
 ENGINE_PANIC: Final = "engine panic: the cell's runtime is lost"
 """The error text of a cell whose runtime broke, where that is the end of this cell alone."""
 
@@ -288,11 +291,11 @@ class Cell:
         """Serve the link, a slice at a turn. May be cancelled and called again."""
         runtime, outlet, busy = self.runtime, self._session.outlet, self._session.owner.busy
         while True:
-            more = self._take_slice(busy.slice_seconds)
+            more = self._take_slice(busy.slice_seconds / (CALLING_PART if self._makes_many_calls else 1))
             outlet.flush()
             if self.state in SCRIPT_OVER:
                 return True
-            await outlet.room(calling=len(self.calls.pending) >= MANY_CALLS)
+            await outlet.room(calling=self._makes_many_calls)
             if more:
                 with busy:
                     await trio.lowlevel.checkpoint()
@@ -329,6 +332,10 @@ class Cell:
         return self.state is CellState.RUNNING and (
             pending >= self._limits.calls or (pending >= MANY_CALLS and self._session.calls.full)
         )
+
+    @property
+    def _makes_many_calls(self) -> bool:
+        return len(self.calls.pending) >= MANY_CALLS
 
     def _wake_up(self) -> None:
         self._wake.set()
