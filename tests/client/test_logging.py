@@ -161,6 +161,21 @@ async def test_what_a_host_says_on_standard_error_is_passed_on(misbehaving: Call
     assert "2 attempts in a row to start a host have failed; there is no other" in records.text()
 
 
+async def test_control_characters_of_others_are_written_out(host_command: list[str]) -> None:
+    said, shown = "a\x1b]0;title\x07b\x9b2J", r"a\x1b]0;title\x07b\x9b2J"
+    script = f"import sys; sys.stderr.write({said!r} + chr(10)); sys.exit(3)"
+    with listening() as records:
+        async with CodeModeProvider([sys.executable, "-I", "-S", "-c", script]) as provider:
+            with pytest.raises(HostStartError):
+                await provider.open_session(Recorder())
+        async with CodeModeProvider(host_command) as provider, provider.session(Recorder(), said) as session:
+            await session.run("")
+    messages = [record.getMessage() for record in records.all]
+    assert f"session {shown}: cell 1 started" in messages
+    assert len([message for message in messages if message.endswith(f": {shown}")]) == 2  # the line, and the loss
+    assert not {"\x1b", "\x07", "\x9b"} & set("".join(messages))
+
+
 async def test_a_line_that_the_host_marks_keeps_its_level(host_command: list[str]) -> None:
     with listening() as records:
         command = [*host_command, "--confinement", "off"]

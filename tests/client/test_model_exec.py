@@ -58,6 +58,13 @@ async def test_the_pragma_sets_time_and_budget(host_command: list[str]) -> None:
         assert read_output(result) == ["x" * 20 + "\n[… about 240 tokens left out here (1 line) …]\n" + "x" * 20]
 
 
+async def test_no_script_is_observed_for_longer_than_the_program_says(host_command: list[str]) -> None:
+    async with open_tools(host_command, max_wait_ms=150) as tools:
+        with anyio.fail_after(10):
+            result = await tools.exec(f'// @exec: {{"yield_time_ms": 3600000}}\ntext(1); {ENDLESS}')
+        assert (result.status, read_output(result)) == ("running", ["1"])
+
+
 async def test_a_waits_budget_goes_before_the_pragmas_and_that_before_the_default(host_command: list[str]) -> None:
     def size(result: ModelOutput) -> int:
         return result.text.count("x")

@@ -11,6 +11,7 @@ import pytest
 from msgspec import Raw
 
 from codemode_client import CodeModeProvider, Session
+from codemode_client._session import multiplexer
 from codemode_protocol.errors import (
     HostStartError,
     ProviderClosedError,
@@ -18,7 +19,7 @@ from codemode_protocol.errors import (
     RequestTooLargeError,
     SessionClosedError,
 )
-from codemode_protocol.messages import OpenSession
+from codemode_protocol.messages import Execute, OpenSession
 from codemode_protocol.values import ExecuteRequest, ToolInvocation, WaitRequest
 from tests.client.puppet import open_puppets
 from tests.client.recorder import Recorder
@@ -223,6 +224,30 @@ async def test_a_request_over_the_frame_limit_fails_for_its_caller_alone() -> No
         async with anyio.create_task_group() as nursery:
             nursery.start_soon(session.execute, CELL)
             await hosts.started[0].start_cell("1")
+
+
+async def test_a_cell_is_executed_when_there_is_room_for_what_was_queued(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multiplexer, "QUEUE_LIMIT_BYTES", 1000)
+    async with open_puppets() as hosts, CodeModeProvider(hosts.command) as provider:
+        session = await _open(provider, hosts.next)
+        [host] = hosts.started
+        scope = anyio.CancelScope()
+
+        async def give_up() -> None:
+            with scope:
+                await session.execute(ExecuteRequest("given up", [], ""))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(session.execute, ExecuteRequest("large", [], "x" * 5_000_000))
+            await anyio.wait_all_tasks_blocked()
+            group.start_soon(give_up)
+            await anyio.wait_all_tasks_blocked()
+            scope.cancel()  # while it waits: the host never hears of it
+            group.start_soon(session.execute, ExecuteRequest("small", [], ""))
+            for number, call in enumerate(("large", "small"), 1):
+                request = await host.start_cell(str(number))
+                assert isinstance(request.request, Execute)
+                assert request.request.request.tool_call_id == call
 
 
 async def test_a_provider_must_be_entered_and_only_once() -> None:

@@ -278,6 +278,26 @@ async def test_a_script_calls_all_kinds_of_tools_and_reads_why_a_call_failed() -
     ]
 
 
+async def test_a_call_that_takes_longer_than_its_tool_may_is_rejected() -> None:
+    toolbox = Toolbox(timeout=0.02)
+
+    @toolbox.tool
+    async def slow() -> None:
+        await anyio.sleep_forever()
+
+    @toolbox.tool(timeout=0.01)
+    async def impatient() -> None:
+        await anyio.sleep_forever()
+
+    written, _ = await run_script(
+        toolbox, "text(await tools.slow().catch(String)); await tools.impatient().catch(text)"
+    )
+    assert written == [
+        "slow took longer than 0.02 s and was given up",
+        "impatient took longer than 0.01 s and was given up",
+    ]
+
+
 async def test_a_cell_that_ends_does_not_wait_for_the_thread_of_a_plain_function() -> None:
     started, release = threading.Event(), threading.Event()
 

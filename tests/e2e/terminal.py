@@ -46,6 +46,11 @@ class Terminal:
         os.close(slave)
 
     @property
+    def raw(self) -> bytes:
+        """All that was written so far, as the terminal got it."""
+        return bytes(self._output)
+
+    @property
     def text(self) -> str:
         """All that was written so far, without what moves the cursor and colours; `PROMPT` where a prompt began."""
         told = bytes(self._output).replace(_BRACKETED_PASTE, PROMPT.encode())

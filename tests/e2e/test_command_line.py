@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.commands import CODEMODE, ROOT, TOOLS, make_environment, run_codemode, start_codemode
+from tests.e2e.terminal import Terminal
 
 
 @pytest.fixture
@@ -76,6 +77,24 @@ def test_source_that_does_not_compile_is_a_script_error_with_its_place(folder: P
 def test_a_notification_is_shown_apart_from_the_output(folder: Path) -> None:
     done = run_codemode(folder, "run", "-", stdin="notify('on my way'); text('done')")
     assert (done.stdout, done.stderr) == ("done\n", "[notification] on my way\n")
+
+
+CONTROLS = "a\x1b]0;title\x07b\x9b2Jc"
+WRITTEN_OUT = r"a\x1b]0;title\x07b\x9b2Jc"
+
+
+def test_a_terminal_gets_control_characters_written_out_and_a_pipe_as_they_are(folder: Path) -> None:
+    word = json.dumps(CONTROLS)
+    source = f"text({word}); notify({word} + 2); throw {word} + 3"
+    with Terminal([*CODEMODE, "run", "-e", source], cwd=folder, env=make_environment()) as terminal:
+        assert terminal.end() == 1
+        shown = terminal.raw.decode()
+    assert [shown.count(WRITTEN_OUT + end) for end in ("\r", "2", "3")] == [1, 1, 1]
+    assert not {"\x1b", "\x07", "\x9b"} & set(shown)
+    done = run_codemode(folder, "run", "-e", source)
+    assert (done.returncode, done.stdout) == (1, CONTROLS + "\n")
+    # What is not the script's output is for people, wherever it goes.
+    assert [done.stderr.count(WRITTEN_OUT + end) for end in ("2", "3")] == [1, 1]
 
 
 def test_json_gives_one_object_a_line(folder: Path) -> None:

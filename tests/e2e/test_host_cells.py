@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
 
 import pytest
 
+from codemode_client import CodeModeProvider, Toolbox
 from codemode_protocol.values import Result, Terminated, Yielded
 from tests.host.program import is_running, read_texts, run_program, wait_until
 
@@ -62,6 +64,41 @@ async def test_two_hundred_cells_live_at_once_and_three_hundred_in_turn_leave_no
         await wait_until(lambda: host.descriptors() < descriptors + 10)
 
 
+async def test_each_cell_has_a_process_of_its_own_and_sees_nothing_of_what_another_did() -> None:
+    async with run_program("--spares", "0") as host:
+        await host.open("a")
+        await host.open("b")
+        spoil = (
+            "globalThis.left = 1; Array.prototype.left = 1; delete globalThis.store; JSON.stringify = () => 'spoilt';"
+            " setTimeout(() => {}, 1e9); text('done'); yield_control();"
+        )
+        look = "text([typeof left, typeof [].left, typeof store, setTimeout(() => {}, 1e9)]); yield_control();"
+        found: list[str] = []
+        for source, session in ((spoil, "a"), (look, "a"), (look, "b")):
+            number, _ = await host.start(f"{source} await new Promise(() => {{}})", session)
+            found += read_texts(await host.first(number))
+        assert found == ["done", *['["undefined","undefined","function",1]'] * 2]
+        await wait_until(lambda: len(host.runtimes()) == 3)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "engine panic: the cell's runtime is lost",
+        "codemode-host: engine panic\n  cause: a runtime ended: killed by SIGSEGV",
+        "the host ended (exit status 70)",
+    ],
+)
+async def test_a_script_that_throws_what_is_said_of_a_host_that_ends_fails_alone(words: str) -> None:
+    async with CodeModeProvider() as provider, provider.session(Toolbox()) as session:
+        response = await session.run(f"throw {json.dumps(words)}")
+        assert isinstance(response, Result)
+        assert response.error_text == words
+        assert (await session.run("text('goes on')")).text == "goes on"
+        assert (session.generation, provider.counters.hosts_ended) == (1, {})
+        assert (provider.counters.cells_failed, provider.counters.cells_lost) == (1, 0)
+
+
 def given_to(pid: int) -> bytes:
     """The environment and the arguments that a process was started with."""
     return Path(f"/proc/{pid}/environ").read_bytes() + Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -82,9 +119,10 @@ def memory_of(pid: int) -> bytes:
     return b"".join(content)
 
 
-async def test_nothing_of_the_callers_is_in_a_cells_process() -> None:
+async def test_nothing_of_the_callers_is_in_a_cells_process(tmp_path: Path) -> None:
     environment = {**os.environ, "SECRET": SECRET + "-environment"}
-    async with run_program("--log-level", "error", "--spares", "1", env=environment) as host:
+    recording = str(tmp_path / f"{SECRET}-argument")
+    async with run_program("--log-level", "error", "--spares", "1", "--record", recording, env=environment) as host:
         await host.open(SECRET + "-session")
         await host.open()
         await wait_until(lambda: len(host.runtimes()) == 1)
@@ -98,7 +136,8 @@ async def test_nothing_of_the_callers_is_in_a_cells_process() -> None:
             assert SECRET.encode() not in memory_of(pid)
             assert SECRET.encode() not in given_to(pid)
         assert any(b"mineown" in memory_of(pid) for pid in host.runtimes())  # so that the search would find it
-        assert SECRET.encode() in given_to(host.pid)
+        for what in ("environment", "argument"):
+            assert f"{SECRET}-{what}".encode() in given_to(host.pid)
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,11 @@ FAILS = {
     "a number": ("let b = 3n; for (;;) b *= b", "RangeError: BigInt is too large"),
     "a string": ("let s = 'x'; for (;;) s += s + 'y'", "RangeError: allocation size overflow"),
     "one text": ("text('x'.repeat(30e6))", "a text or an image takes more than 25165824 bytes"),
+    "one text beyond Latin-1": ("text('€'.repeat(13e6))", "a text or an image takes more than 25165824 bytes"),
+    "one text that is long as JSON": (
+        "text('\\0'.repeat(8e6))",
+        "a text or an image takes more than 46137344 bytes as JSON",
+    ),
     "one notification": ("notify('\\0'.repeat(8e6))", "a notification takes more than 46137344 bytes as JSON"),
 }
 NEVER_ENDS = {

@@ -225,6 +225,18 @@ def test_the_page_shows_what_such_hosts_look_like(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out == block_of("kill")
 
 
+async def test_control_characters_in_names_are_written_out(folder: Path) -> None:
+    place = str(folder / "codemode")
+    command = [sys.executable, "-m", "codemode_host", "--control", place]
+    async with CodeModeProvider(command) as provider, provider.session(Recorder(), "a\x1b]0;t\x07\x9b") as session:
+        cell = await session.execute(ExecuteRequest("c", [], PENDING))
+        await cell.initial_response()
+        for subcommand, *arguments in (["ps"], ["kill", "--session", f"{provider.host_pid}:a\x1b]0;t\x07\x9b"]):
+            done = await trio.to_thread.run_sync(codemode, folder, subcommand, *arguments)
+            assert rf":a\x1b]0;t\x07\x9b:{cell.cell_id}" in done.stdout
+            assert not {"\x1b", "\x07", "\x9b"} & set(done.stdout + done.stderr)
+
+
 async def test_ends_from_outside_never_break_a_conversation(folder: Path) -> None:
     place = str(folder / "codemode")
     random = Random(7)

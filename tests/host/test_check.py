@@ -12,6 +12,7 @@ from codemode_host import check as checking
 from codemode_host.runtimes.cell.confinement import Confinement
 from codemode_host.version import VERSION
 
+LAYERS = ("not root", "no network", "cannot use files")
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
@@ -27,7 +28,7 @@ def test_everything_is_there_and_each_thing_is_a_line() -> None:
     title, *lines = done.stdout.splitlines()
     assert title.startswith("Python ")
     assert all(line.startswith("ok ") for line in lines)
-    for word in ("socket", "process", "file", "shared memory", "single-threaded", "queue", "memory limit"):
+    for word in ("socket", "process", "file", "shared memory", "single-threaded", "queue", "memory limit", *LAYERS):
         assert word in done.stdout
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
+
+from msgspec import Raw
 
 from codemode_client.hosts import (
     report,
 )
+from codemode_protocol.control import EndCells, ListCells, encode
+from codemode_protocol.messages import DelegateRequest, DelegateResponse, InvokeTool, Success, ToolResult
 from tests.host.controlled import ENDLESS, find_socket, wait_for_cell
 from tests.host.program import run_program, wait_until
 
@@ -71,3 +76,37 @@ async def test_many_calls_and_long_names_are_told_in_few_words(folder: str) -> N
         cell = await wait_for_cell(where, number, "waiting", "calls")
         assert len(cell.session_id) == 1000
         assert [(len(calls.tool), calls.count) for calls in cell.calls] == [(200, 2)] * 20
+
+
+async def test_nothing_that_a_script_a_tool_or_a_caller_wrote_is_told_but_names(folder: str) -> None:
+    async with run_program("--control", folder) as host:
+        await host.open()
+        source = (
+            "/* s3cr3t */ text('s3cr' + '3t'); store('s3cr' + '3t', 's3cr' + '3t'); notify('s3cr' + '3t');"
+            " const answer = await tools.a({ s3cr3t: 1 }); text(answer); await tools.b({ s3cr3t: 1 })"
+        )
+        number, cell = await host.start(source, "s", "a", "b", yield_ms=0)
+        await host.first(number)
+        call = await host.receive(lambda message: isinstance(message, DelegateRequest) and is_call_of(message, "a"))
+        assert isinstance(call, DelegateRequest)
+        answer = DelegateResponse(call.id, Success(ToolResult(Raw(b'"s3cr3t"'))))
+        await host.stdin.send_all(host.connection.send(answer))
+        where = await find_socket(folder, host.pid)
+        await wait_for_cell(where, cell, "waiting", "calls")
+        await wait_until(lambda: [calls.tool for calls in report(where).cells[0].calls] == ["b"])
+        told = b""
+        for request in (ListCells(), EndCells("s", "7"), EndCells("s", cell)):
+            told = b""
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(f"{folder}/{where.name}")
+                connection.sendall(encode(request) + b"\n")
+                while data := connection.recv(1 << 16):
+                    told += data
+            assert told.startswith(b'{"type":')
+            assert b"s3cr3t" not in told
+        assert b'"how":"terminated"' in told
+    assert b"s3cr3t" not in host.stderr
+
+
+def is_call_of(message: DelegateRequest, tool: str) -> bool:
+    return isinstance(message.request, InvokeTool) and message.request.invocation.tool_name.name == tool

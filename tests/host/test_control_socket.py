@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -160,3 +162,30 @@ def test_a_folder_is_made_for_its_user_alone_or_taken_if_it_is_that(tmp_path: Pa
     with pytest.raises(OSError, match="No such file"):
         open_private_directory(str(tmp_path / "no" / "folder"))
     assert list_descriptors() == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+async def test_root_may_ask_a_host_of_another_user_and_a_third_user_may_not() -> None:
+    # Outside of the tests' own folder, which no other user may enter.
+    folder = f"/tmp/codemode-test-{os.getpid()}"
+    os.mkdir(folder, 0o700)
+    os.chown(folder, 65534, 65534)
+    try:
+        os.seteuid(65534)
+        async with served(folder) as (_, place):
+            for user, heard in ((0, True), (65533, False)):
+                os.seteuid(0)
+                os.chmod(folder, 0o755)
+                os.chmod(place, 0o777)
+                os.seteuid(user)
+                with connected(place) as peer:  # the kernel keeps who connected
+                    os.seteuid(0)
+                    os.seteuid(65534)
+                    told = b""
+                    with contextlib.suppress(ConnectionError):  # it does not read what it was asked
+                        peer.send(LIST)
+                        told = await hear(peer)
+                    assert (told != b"") == heard
+    finally:
+        os.seteuid(0)
+        shutil.rmtree(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -88,6 +89,28 @@ def test_a_folder_that_is_not_private_is_not_used(folder: str, tmp_path: Path, h
         open_private_directory(folder)
     # One that is private, though somebody else's, root may look into.
     assert len(find_hosts(folder)[1]) == (how in ("link", "file"))
+
+
+FIND_AS_ANOTHER = """
+import os, sys
+from codemode_client.hosts import find_hosts
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+print(*find_hosts(sys.argv[1]))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_a_folder_of_another_user_is_not_believed() -> None:
+    # Outside of the tests' own folder, which nobody else may enter.
+    folder = f"/tmp/codemode-test-{os.getpid()}"
+    os.mkdir(folder, 0o755)
+    try:
+        leave_behind(folder, socket_name(os.getpid(), start_time(Path("/proc/self/stat").read_bytes())))
+        asking = [sys.executable, "-c", FIND_AS_ANOTHER, folder]
+        done = subprocess.run(asking, capture_output=True, text=True, timeout=30, check=True)
+        assert done.stdout == f"[] ['{folder} is left out: it belongs to user 0']\n"
+    finally:
+        shutil.rmtree(folder)
 
 
 async def test_no_socket_where_none_is_wanted(tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
+import resource
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from codemode_protocol.messages import (
     DelegateRequest,
     DelegateResponse,
     HostMessage,
+    InvokeTool,
     NotificationDelivered,
     OperationRequest,
     SendNotification,
@@ -25,6 +29,7 @@ from codemode_protocol.messages import (
     Wait,
 )
 from codemode_protocol.values import Result, Terminated, WaitRequest, Yielded
+from tests.host.controlled import find_socket, wait_for_cell
 from tests.host.program import Program, read_texts, run_program, wait_until
 
 MIB = 1024 * 1024
@@ -87,6 +92,19 @@ async def test_cells_per_session_and_per_host() -> None:
         assert cell == "2"  # a refused cell takes no number
 
 
+@pytest.mark.parametrize("flag", ["--cells", "--cells-per-session"])
+async def test_a_cell_whose_result_has_not_been_taken_counts(folder: str, flag: str) -> None:
+    async with run_program(flag, "1", "--control", folder) as host:
+        await host.open()
+        number, cell = await host.start("text('over')", yield_ms=0)
+        await host.first(number)
+        await wait_for_cell(await find_socket(folder, host.pid), cell, "finished")
+        with pytest.raises(RuntimeError, match="has 1 cells already"):
+            await host.start("1")
+        assert read_texts(await host.wait(cell)) == ["over"]
+        assert (await host.run("1")).error_text is None
+
+
 async def test_source_size() -> None:
     async with run_program("--source-mib", "1") as host:
         await host.open()
@@ -106,6 +124,17 @@ async def test_stored_values_by_number_and_size_are_all_kept_or_none() -> None:
         result = await host.run("store('b', 'x'.repeat(1e6)); throw 'mine'")
         assert result.error_text == "mine\nnothing was stored: the session's values would take more than 1 MiB"
         assert read_texts(await host.run("text([load('a'), load('b'), load('d')].join())")) == ["9,2,"]
+
+
+async def test_what_one_cell_stores_is_bounded_whatever_its_session_may_store() -> None:
+    async with run_program("--stored-mib", "1024", "--memory-mib", "1024") as host:
+        await host.open()
+        result = await host.run("store('a', 1); for (let i = 0; i < 68; i++) store('k' + i, 'x'.repeat(1e6))")
+        assert result.error_text == "nothing was stored: what the cell stores takes more than 64 MiB as JSON"
+        assert read_texts(await host.run("text(typeof load('a'))")) == ["undefined"]
+        for part in range(2):
+            source = f"for (let i = 0; i < 34; i++) store('k' + {part} + i, 'x'.repeat(1e6))"
+            assert (await host.run(source)).error_text is None
 
 
 async def test_calls_in_flight_wait_for_each_other_and_none_is_lost() -> None:
@@ -187,6 +216,27 @@ async def test_what_takes_more_than_a_frame_comes_in_several_answers(text: str) 
         assert all(item == read_texts(result)[0] for item in read_texts(result)[:25])
 
 
+async def test_a_tool_call_that_does_not_fit_in_a_frame_is_rejected_and_the_script_goes_on() -> None:
+    async with run_program("--memory-mib", "1024") as host:
+        await host.open()
+        source = "const said = tools.f('x'.repeat(67_108_850)).catch(String); text(await said); text('goes on')"
+        number, _ = await host.start(source, "s", "f")
+        response = await host.first(number)
+        said, goes_on = read_texts(response)
+        assert "exceeds 67108864 bytes" in said
+        assert goes_on == "goes on"
+        assert not any(map(is_call, host.messages))
+
+
+@pytest.mark.parametrize(
+    ("mib", "text"), [("64", "cell exceeded its memory limit of 64 MiB"), ("0", "cell ran out of memory")]
+)
+async def test_a_script_that_throws_the_engines_words_for_it_has_run_out_of_memory(mib: str, text: str) -> None:
+    async with run_program("--memory-mib", mib) as host:
+        await host.open()
+        assert (await host.run("throw 'out of memory'")).error_text == text
+
+
 async def test_a_long_error_text_is_cut() -> None:
     async with run_program() as host:
         await host.open()
@@ -245,3 +295,54 @@ async def test_spare_runtimes() -> None:
         await host.open()
         assert read_texts(await host.run("text(1)")) == ["1"]
         await wait_until(lambda: host.runtimes() == [])
+
+
+# Descriptors and pipes
+
+
+def count_descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+async def test_a_cell_takes_three_descriptors_in_the_host_and_one_in_the_zygote() -> None:
+    async with run_program("--spares", "0", "--control", "off") as host:
+        await host.open()
+        assert read_texts(await host.run("text(1)")) == ["1"]  # which imports what is imported late
+        await wait_until(lambda: host.runtimes() == [])
+        processes = (host.pid, host.zygote)
+        before = [count_descriptors(pid) for pid in processes]
+        for _ in range(10):
+            number, _ = await host.start("yield_control(); await new Promise(() => {})")
+            await host.first(number)
+        wanted = [before[0] + 30, before[1] + 10]
+        await wait_until(lambda: [count_descriptors(pid) for pid in processes] == wanted)
+
+
+async def test_a_host_raises_its_limit_of_descriptors_as_far_as_it_may() -> None:
+    lower = ["sh", "-c", 'ulimit -S -n 64; ulimit -H -n 200; exec "$@"', "sh"]
+    async with run_program(prefix=lower) as host:
+        limits = await trio.Path(f"/proc/{host.pid}/limits").read_text()
+        (line,) = [line for line in limits.splitlines() if line.startswith("Max open files")]
+        assert line.split()[3:5] == ["200", "200"]
+
+
+async def test_large_values_move_through_the_smallest_pipes_as_well() -> None:
+    async with run_program("--spares", "0") as host:
+        await host.open()
+        source = "yield_control(); await tools.f(); const v = 'x'.repeat(1e6); text(await tools.f(v) === v)"
+        number, cell = await host.start(source, "s", "f")
+        assert isinstance(await host.first(number), Yielded)
+        first = await host.receive(is_call)
+        (pid,) = host.runtimes()
+        for fd, mode in ((3, os.O_RDONLY), (4, os.O_WRONLY)):
+            link = os.open(f"/proc/{pid}/fd/{fd}", mode | os.O_NONBLOCK)
+            try:
+                assert fcntl.fcntl(link, fcntl.F_SETPIPE_SZ, 1) == resource.getpagesize()
+            finally:
+                os.close(link)
+        await answer(host, first)
+        call = await host.receive(is_call)
+        assert isinstance(call, DelegateRequest)
+        assert isinstance(call.request, InvokeTool)
+        await answer(host, call, bytes(call.request.invocation.input))
+        assert read_texts(await host.wait(cell)) == ["true"]

@@ -208,6 +208,28 @@ async def test_cells_without_confinement_are_logged() -> None:
     assert b"WARNING: cells run without a system call filter" in host.stderr
 
 
+async def test_a_host_that_can_have_no_filter_refuses_to_start_unless_it_is_told_to_do_without(tmp_path: Path) -> None:
+    # The zygote is one of another machine: what the host starts it with says so first.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\n"
+        "spawn = os.posix_spawn\n"
+        "def spawn_elsewhere(path, words, *rest, **more):\n"
+        "    boot = words.index('-c') + 1\n"
+        "    there = 'from codemode_host.runtimes.cell import confinement; confinement.supported = lambda: False; '\n"
+        "    words[boot] = words[boot].replace('from codemode_host', there + 'from codemode_host', 1)\n"
+        "    return spawn(path, words, *rest, **more)\n"
+        "os.posix_spawn = spawn_elsewhere\n"
+    )
+    env = {"PYTHONPATH": str(tmp_path)}
+    async with run_program(greet=False, env=env) as host:
+        assert await host.ended() == HostExitStatus.REFUSED
+    assert b"no system call filter for" in host.stderr
+    assert b"run with --confinement off to do without" in host.stderr
+    async with run_program("--confinement", "off", env=env) as host:
+        await host.open()
+        assert read_texts(await host.run("text(1)")) == ["1"]
+
+
 def exit_of(number: int, **more: object) -> RuntimeExit:
     return RuntimeExit(-number, **more)  # type: ignore[arg-type]
 

@@ -219,11 +219,13 @@ def test_processor_time_has_a_limit_that_can_be_handled_and_one_that_cannot() ->
 
 def test_a_process_that_computes_for_long_goes_on_at_a_lower_priority_and_one_that_does_not_keeps_its_own() -> None:
     watch = "begun = os.getpriority(os.PRIO_PROCESS, 0)\n"
-    compute = "while time.process_time() < seconds: pass\n"
-    tell = "print(begun, os.getpriority(os.PRIO_PROCESS, 0))"
+    look = "short = os.getpriority(os.PRIO_PROCESS, 0)\n"
     start = "seconds = time.process_time() + 0.2\n"
-    done = confined(start + compute + tell, seccomp=False, before=watch)
-    begun, now = map(int, done.stdout.split())
+    compute = "while time.process_time() < seconds: pass\n"
+    tell = "print(begun, short, os.getpriority(os.PRIO_PROCESS, 0))"
+    done = confined(look + start + compute + tell, seccomp=False, before=watch)
+    begun, short, now = map(int, done.stdout.split())
+    assert short == begun
     assert now == max(begun, LONG_NICENESS)
     assert confined(start + compute + "os._exit(7)").returncode == 7
 

@@ -288,10 +288,89 @@ async def test_zygote_and_runtime_have_what_the_flags_say_and_die_of_what_kills(
         assert status_of(runtime.pid)["Seccomp"] == "2"
         assert os.sched_getscheduler(zygote) == os.SCHED_BATCH
         assert os.sched_getscheduler(runtime.pid) == os.SCHED_OTHER
-        assert os.getpriority(os.PRIO_PROCESS, zygote) == min(os.getpriority(os.PRIO_PROCESS, 0) + NICENESS, 19)
+        lower = min(os.getpriority(os.PRIO_PROCESS, 0) + NICENESS, 19)
+        assert os.getpriority(os.PRIO_PROCESS, zygote) == lower
+        assert os.getpriority(os.PRIO_PROCESS, runtime.pid) >= lower
         runtime.kill()
         await runtime.exited.wait()
         runtime.close()
+
+
+def namespace_of(pid: int, kind: str) -> str:
+    return os.readlink(f"/proc/{pid}/ns/{kind}")
+
+
+async def test_zygote_and_runtime_have_a_network_without_an_address_and_memory_and_mounts_of_their_own() -> None:
+    async with running_pool() as pool:
+        if not pool.flags & link.READY_NAMESPACES:
+            pytest.skip("no namespaces can be made here")
+        runtime = pool.take()
+        runtime.start(b"notify('on'); await new Promise(() => {})", b"[]", b"{}")
+        await runtime.wait_readable()
+        assert runtime.pid is not None
+        for pid in (pool.zygote.pid, runtime.pid):
+            for kind in ("net", "ipc", "mnt"):
+                assert namespace_of(pid, kind) != namespace_of(os.getpid(), kind)
+            seen = Path("/proc") / str(pid) / "net"
+            assert len((seen / "route").read_text().splitlines()) <= 1  # a heading
+            assert "host LOCAL" not in (seen / "fib_trie").read_text()
+            ipv6 = seen / "if_inet6"
+            assert not ipv6.exists() or ipv6.read_text() == ""
+        runtime.kill()
+        await runtime.exited.wait()
+        runtime.close()
+
+
+def test_an_idle_zygote_cannot_open_a_file_any_more() -> None:
+    before = (
+        "from codemode_host.runtimes.zygote import main as it\n"
+        "improve = it.Zygote._improve\n"
+        "def improve_and_tell(self):\n"
+        "    improve(self)\n"
+        "    if not self._improving:\n"
+        "        try: open('/etc/passwd').close()\n"
+        "        except OSError as error: print(type(error).__name__, flush=True)\n"
+        "        else: print('opened', flush=True)\n"
+        "it.Zygote._improve = improve_and_tell\n"
+    )
+    with spoken(before) as zygote:
+        kind, flags, *_ = zygote.hear()
+        assert kind == link.READY
+        if not flags & link.READY_LANDLOCK:
+            pytest.skip("this kernel has no Landlock")
+        assert zygote.process.stdout is not None
+        assert zygote.process.stdout.readline() == b"PermissionError\n"
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="elsewhere they cannot be replaced")
+def test_each_runtime_has_a_stack_canary_and_a_pointer_guard_of_its_own() -> None:
+    before = (
+        "import ctypes\n"
+        "from codemode_host.runtimes.cell import main as cell\n"
+        "from codemode_host.runtimes.machine_code import MachineCode\n"
+        "def load(offset):\n"  # mov %fs:offset,%rax; ret
+        "    code = MachineCode(bytes.fromhex('64488b0425') + offset.to_bytes(4, 'little') + b'\\xc3')\n"
+        "    return code, ctypes.PYFUNCTYPE(ctypes.c_uint64)(code.address)\n"
+        "canary, guard = load(0x28), load(0x30)\n"
+        "def tell(*_):\n"
+        "    os.write(2, b'%x %x\\n' % (canary[1](), guard[1]()))\n"
+        "    os._exit(0)\n"
+        "cell.run = tell\n"
+        "os.write(2, b'%x %x\\n' % (canary[1](), guard[1]()))\n"
+    )
+    with spoken(before) as zygote:
+        assert zygote.hear()[0] == link.READY
+        for serial in (1, 2, 3):
+            zygote.fork(serial)
+            kind, _, status, *_ = zygote.hear()
+            assert (kind, status) == (link.EXITED, 0)
+        zygote.control.close()
+        status, output = zygote.end()
+    told = [line.split() for line in output.splitlines()]
+    canaries, guards = zip(*told, strict=True)
+    assert (status, len(told)) == (0, 4)
+    assert len(set(canaries)) == len(set(guards)) == 4
+    assert all(int(canary, 16) & 0xFF == 0 for canary in canaries)
 
 
 async def test_a_flood_of_interrupts_does_not_end_a_cell() -> None:
