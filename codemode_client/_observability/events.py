@@ -11,7 +11,7 @@ import re
 import traceback
 from typing import TYPE_CHECKING, NamedTuple
 
-from codemode_client._observability.foreign import make_printable
+from codemode_client._observability.foreign import foreign_logger, make_printable
 from codemode_protocol.errors import ToolError, describe_exit_status
 
 if TYPE_CHECKING:
@@ -22,11 +22,11 @@ Field = str | int | None
 FIELDS = ("session", "cell", "generation", "host_pid", "request", "tool", "call")
 """The attributes of each record of these loggers, beside logging's own; None where one does not apply."""
 
-host_log = logging.getLogger("codemode_client.host")
-stderr_log = logging.getLogger("codemode_client.host.stderr")
-session_log = logging.getLogger("codemode_client.session")
-cell_log = logging.getLogger("codemode_client.cell")
-tool_log = logging.getLogger("codemode_client.tool")
+host_log = foreign_logger("codemode_client.host")
+stderr_log = foreign_logger("codemode_client.host.stderr")
+session_log = foreign_logger("codemode_client.session")
+cell_log = foreign_logger("codemode_client.cell")
+tool_log = foreign_logger("codemode_client.tool")
 # A library is silent until its user configures logging.
 logging.getLogger("codemode_client").addHandler(logging.NullHandler())
 
@@ -199,7 +199,8 @@ def _log(
     if not logger.isEnabledFor(level):
         return
     try:
-        logger.log(level, text, *map(make_printable, args), exc_info=error, extra=_NO_FIELDS | fields)
+        extra = _NO_FIELDS | {name: make_printable(value) for name, value in fields.items() if value is not None}
+        logger.log(level, text, *map(make_printable, args), exc_info=error, extra=extra)
     except Exception:  # noqa: BLE001 - a failing handler must not affect the client
         if logging.raiseExceptions:
             traceback.print_exc()

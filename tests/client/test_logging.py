@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -161,6 +161,13 @@ async def test_what_a_host_says_on_standard_error_is_passed_on(misbehaving: Call
     assert "2 attempts in a row to start a host have failed; there is no other" in records.text()
 
 
+def _raise(error: Exception) -> Callable[[ToolInvocation], Awaitable[Raw]]:
+    async def tool(_: ToolInvocation) -> Raw:
+        raise error
+
+    return tool
+
+
 async def test_control_characters_of_others_are_written_out(host_command: list[str]) -> None:
     said, shown = "a\x1b]0;title\x07b\x9b2J", r"a\x1b]0;title\x07b\x9b2J"
     script = f"import sys; sys.stderr.write({said!r} + chr(10)); sys.exit(3)"
@@ -170,8 +177,16 @@ async def test_control_characters_of_others_are_written_out(host_command: list[s
                 await provider.open_session(Recorder())
         async with CodeModeProvider(host_command) as provider, provider.session(Recorder(), said) as session:
             await session.run("")
+        failing = Recorder(tool=_raise(ValueError(said)))
+        async with CodeModeProvider(host_command) as provider, provider.session(failing, said) as session:
+            await session.run("await tools.tool({})", [define_tool("tool")])
     messages = [record.getMessage() for record in records.all]
     assert f"session {shown}: cell 1 started" in messages
+    assert {record.session for record in records.all if record.name.endswith("session")} == {shown}  # type: ignore[attr-defined]
+    [failed] = [logging.Formatter().format(record) for record in records.all if record.exc_info]
+    assert failed.splitlines()[1] == "Traceback (most recent call last):"
+    assert failed.endswith(f"ValueError: {shown}")
+    messages.append(failed)
     assert len([message for message in messages if message.endswith(f": {shown}")]) == 2  # the line, and the loss
     assert not {"\x1b", "\x07", "\x9b"} & set("".join(messages))
 

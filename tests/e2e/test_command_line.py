@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -95,6 +96,25 @@ def test_a_terminal_gets_control_characters_written_out_and_a_pipe_as_they_are(f
     assert (done.returncode, done.stdout) == (1, CONTROLS + "\n")
     # What is not the script's output is for people, wherever it goes.
     assert [done.stderr.count(WRITTEN_OUT + end) for end in ("2", "3")] == [1, 1]
+
+
+@pytest.mark.parametrize("arguments", [["doctor", "--host"], ["conformance", "--only", "handshake/ready", "--"]])
+def test_what_a_bad_host_writes_is_written_out_in_a_report(folder: Path, arguments: list[str]) -> None:
+    (folder / "bad.py").write_text(f"import sys; sys.exit({CONTROLS!r})\n")
+    words = [sys.executable, "bad.py"]
+    done = run_codemode(folder, *arguments, *([shlex.join(words)] if "doctor" in arguments else words))
+    assert done.returncode == 1
+    assert WRITTEN_OUT in done.stdout
+    assert not {"\x1b", "\x07", "\x9b"} & set(done.stdout)
+
+
+def test_json_on_a_terminal_is_the_same_without_control_characters(folder: Path) -> None:
+    source = f"text({json.dumps(CONTROLS)})"
+    with Terminal([*CODEMODE, "run", "--json", "-e", source], cwd=folder, env=make_environment()) as terminal:
+        assert terminal.end() == 0
+        shown = terminal.raw.decode()
+    assert not {"\x1b", "\x07", "\x9b"} & set(shown)
+    assert json.loads(shown.splitlines()[0])["item"]["text"] == CONTROLS
 
 
 def test_json_gives_one_object_a_line(folder: Path) -> None:

@@ -114,9 +114,10 @@ def test_only_memory_that_is_counted_is_mapped(flags: int, verdict: int) -> None
         ("futex", (0, 128 | 11), KILL),  # FUTEX_WAIT_REQUEUE_PI
         ("clock_gettime", (1,), ALLOW),
         ("clock_gettime", (0xFFFFFFF6,), REFUSE),  # of another process
-        ("setpriority", (0, 0, 5), ALLOW),
-        ("setpriority", (0, 1, 5), KILL),
-        ("setpriority", (1, 0, 5), KILL),
+        ("setpriority", (0, 0, 10), ALLOW),
+        ("setpriority", (0, 1, 10), KILL),
+        ("setpriority", (1, 0, 10), KILL),
+        ("setpriority", (0, 0, 5), KILL),
         ("setpriority", (0, 0, 0), KILL),
         ("setpriority", (0, 0, 0xFFFFFFEC), KILL),
     ],

@@ -49,13 +49,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Have the conversations; returns the exit status."""
     import secrets
-    import sys
 
     try:
         from codemode_protocol.testing import CONVERSATIONS
     except ImportError as error:
         raise UsageError(str(error)) from error
-    from codemode_client._cli.console.display import write_json
+    from codemode_client._cli.console.streams import report, write_json
     from codemode_client._conformance.report import lines_of, summary
 
     chosen, at_random = _choose(CONVERSATIONS, options.only)
@@ -73,13 +72,12 @@ def run(options: argparse.Namespace) -> int:
             write_json(finding.as_json())
         else:
             for line in lines_of(finding, width):
-                sys.stdout.write(line + "\n")
-            sys.stdout.flush()
+                report(line)
     agrees = all(finding.outcome == "ok" for finding in findings)
     if options.json:
         write_json({"agrees": agrees, "seed": seed if at_random else None})
     else:
-        sys.stdout.write(summary(findings) + "\n")
+        report(summary(findings))
     return ExitStatus.OK if agrees else ExitStatus.SCRIPT_ERROR
 
 
@@ -99,9 +97,7 @@ def _is_named(conversation: str, name: str) -> bool:
 
 
 def _list(conversations: Sequence[Conversation], at_random: bool, *, as_json: bool) -> None:
-    import sys
-
-    from codemode_client._cli.console.display import write_json
+    from codemode_client._cli.console.streams import report, write_json
 
     if as_json:
         for conversation in conversations:
@@ -109,9 +105,9 @@ def _list(conversations: Sequence[Conversation], at_random: bool, *, as_json: bo
         return
     width = max(len(name) for name in (*(one.name for one in conversations), _RANDOM))
     for conversation in conversations:
-        sys.stdout.write(f"{conversation.name:<{width}}  {conversation.proves}\n")
+        report(f"{conversation.name:<{width}}  {conversation.proves}")
     if at_random:
-        sys.stdout.write(f"{_RANDOM:<{width}}  conversations at random, which a model of the cells checks\n")
+        report(f"{_RANDOM:<{width}}  conversations at random, which a model of the cells checks")
 
 
 def _findings(

@@ -32,6 +32,7 @@ def run(options: argparse.Namespace) -> int:
     from itertools import chain
 
     from codemode_client._cli.console.diagnosis import Finding, look
+    from codemode_client._cli.console.streams import report
 
     def try_host() -> Iterator[Finding]:
         # A missing package may make this import fail.
@@ -46,10 +47,9 @@ def run(options: argparse.Namespace) -> int:
     for finding in chain(look(), try_host()):
         findings.append(finding)
         if not options.json:
-            sys.stdout.write(f"{finding.status:<4}  {finding.name:<14}  {finding.found}\n")
+            report(f"{finding.status:<4}  {finding.name:<14}  {finding.found}")
             if finding.remedy is not None:
-                sys.stdout.write(f"{'':22}{finding.remedy}\n")
-            sys.stdout.flush()
+                report(f"{'':22}{finding.remedy}")
     failed = any(finding.status == "fail" for finding in findings)
     if options.json:
         told = {"ok": not failed, "findings": [dataclasses.asdict(finding) for finding in findings]}

@@ -112,9 +112,7 @@ def _end(target: Target, sockets: list[HostSocket]) -> list[End]:
 def tell(end: End, as_json: bool) -> None:
     """Print the end of a target."""
     if as_json:
-        import msgspec
-
-        sys.stdout.write(msgspec.json.encode(end._asdict()).decode() + "\n")
+        streams.write_json(end._asdict())
         return
     what = ":".join(printable_line(str(part)) for part in end[:3] if part is not None)
     if end.how in _WORDS:

@@ -7,7 +7,7 @@ import sys
 
 from codemode_client._cli.commands import ExitStatus
 from codemode_client._cli.commands.arguments import add_json
-from codemode_client._cli.console.streams import tell
+from codemode_client._cli.console.streams import tell, write_json
 from codemode_protocol.printable import printable_line
 
 TYPE_CHECKING = False
@@ -45,8 +45,6 @@ def add_control(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> ExitStatus:
     """Print the list and return the exit status."""
-    import msgspec
-
     from codemode_client.hosts import HostGoneError, HostSilentError, find_hosts, report
 
     status = ExitStatus.OK
@@ -71,7 +69,7 @@ def run(options: argparse.Namespace) -> ExitStatus:
         status = status or ExitStatus.SCRIPT_ERROR
     if options.json:
         for one in reports:
-            sys.stdout.write(msgspec.json.encode(one).decode() + "\n")
+            write_json(one)
     elif reports:
         sys.stdout.write(table(reports))
     return status

@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
 def _print_json(recording: Recording) -> None:
     from msgspec import Raw
 
-    from codemode_client._cli.console.display import write_json
+    from codemode_client._cli.console.streams import write_json
     from codemode_protocol.messages import tag_of
     from codemode_protocol.recording import replay
 

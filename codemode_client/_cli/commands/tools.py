@@ -34,8 +34,8 @@ def run(options: argparse.Namespace) -> int:
     """Print the tools and return the exit status."""
     import asyncio
 
-    from codemode_client._cli.console.display import write_json
     from codemode_client._cli.console.loading import connected, load_tools
+    from codemode_client._cli.console.streams import write_json
     from codemode_protocol.descriptions import exec_description, wait_description
     from codemode_protocol.tools import visible_tools
     from codemode_protocol.typescript import declarations, tool_declaration

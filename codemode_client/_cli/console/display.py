@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
-import msgspec
-
 from codemode_client._cli.console.scripts import Script
-from codemode_client._cli.console.streams import show, tell
+from codemode_client._cli.console.streams import show, tell, write_json
 from codemode_protocol.values import ContentItem, InputAudio, InputImage, InputText, Result, RuntimeResponse
 
 
@@ -72,9 +68,3 @@ class JsonDisplay:
 
 
 Display = TextDisplay | JsonDisplay
-
-
-def write_json(value: object) -> None:
-    """Write one line of JSON to standard output, in UTF-8 in any locale."""
-    sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
-    sys.stdout.buffer.flush()
