@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from codemode_client import ModelTools, Toolbox
-from codemode_client._model.output import MAX_ERROR_TOKENS
+from codemode_client._model.output import MAX_ERROR_TOKENS, MAX_MEDIA, MAX_MEDIA_BYTES
 from codemode_client._model.tools import MAX_GATHERED
 from codemode_client._session.delegate_calls import MAX_DELEGATE_CALLS
 from codemode_client._session.multiplexer import QUEUE_LIMIT_BYTES
@@ -59,6 +59,7 @@ NUMBERS = {
     "how long a model's `exec` or `wait` does, whatever the model says": default(ModelTools, "max_wait_ms"),
     "output that a model's `wait` for the end gathers, in MiB": str(MAX_GATHERED // MIB),
     "output shown to a model, in tokens": default(ModelTools, "max_output_tokens"),
+    "images and sounds in one answer for a model": f"{MAX_MEDIA}, and {MAX_MEDIA_BYTES // MIB} MiB",
     "an error text shown to a model, in tokens": f"{MAX_ERROR_TOKENS:,}",
     "seconds for a call of a tool": default(Toolbox, "timeout"),
     "plain functions of a toolbox that run at once, on one event loop": default(Toolbox, "threads"),

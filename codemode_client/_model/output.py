@@ -6,13 +6,13 @@ languages.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from msgspec import Struct
 
 from codemode_client._model import forms
-from codemode_protocol.values import ContentItem, InputText
+from codemode_protocol.values import ContentItem, InputAudio, InputText
 
 ModelStatus = Literal["completed", "failed", "running", "terminated", "refused"]
 
@@ -20,6 +20,15 @@ BYTES_PER_TOKEN = 4
 
 MAX_ERROR_TOKENS = 2_000
 """The budget of an error text, separate from that of the output."""
+
+MAX_MEDIA = 100
+"""Images and sounds in one output; APIs take no more."""
+
+MAX_MEDIA_BYTES = 32 * 1024 * 1024
+"""The URLs of these together."""
+
+MANY_ITEMS = 200
+"""Where there are more than this texts that follow each other become one: each would cost the model some tokens."""
 
 
 class ModelOutput(Struct, frozen=True):
@@ -85,7 +94,7 @@ def present(
         header.append("Output: none. Only what a script gives to text(), image() and the like is shown.")
     else:
         header.append("Output: none" + (" so far" if status == "running" else ""))
-    items: list[ContentItem] = [InputText("\n".join(header)), *truncate(output, max_tokens)]
+    items: list[ContentItem] = [InputText("\n".join(header)), *truncate(fewer(output), max_tokens)]
     if error is not None:
         items += truncate([InputText(f"Error:\n{error}")], MAX_ERROR_TOKENS)
     return ModelOutput(cell_id, status, items)
@@ -96,6 +105,39 @@ def refuse(reason: str, cell_id: str | None = None) -> ModelOutput:
     reason = reason.encode("utf-8", "backslashreplace").decode()  # it may quote lone surrogates from JSON's escapes
     items: list[ContentItem] = [InputText("Status: refused"), *truncate([InputText(reason)], MAX_ERROR_TOKENS)]
     return ModelOutput(cell_id, "refused", items)
+
+
+def fewer(items: Sequence[ContentItem]) -> list[ContentItem]:
+    """Return no more images and sounds than may be shown, with a note for the rest, and not too many texts."""
+    kept: list[ContentItem] = []
+    media = size = left_out = place = 0
+    for item in items:
+        if not isinstance(item, InputText):
+            url = item.audio_url if isinstance(item, InputAudio) else item.image_url
+            if media >= MAX_MEDIA or size + len(url) > MAX_MEDIA_BYTES:
+                left_out += 1
+                place = place if left_out > 1 else len(kept)
+                continue
+            media += 1
+            size += len(url)
+        kept.append(item)
+    if left_out:
+        kept.insert(place, InputText(f"[… {left_out:,} images or sounds left out from here on …]"))
+    return kept if len(kept) <= MANY_ITEMS else list(_merge(kept))
+
+
+def _merge(items: list[ContentItem]) -> Iterator[ContentItem]:
+    texts: list[str] = []
+    for item in items:
+        if isinstance(item, InputText):
+            texts.append(item.text)
+            continue
+        if texts:
+            yield InputText("\n".join(texts))
+            texts = []
+        yield item
+    if texts:
+        yield InputText("\n".join(texts))
 
 
 def truncate(items: Sequence[ContentItem], max_tokens: int) -> list[ContentItem]:

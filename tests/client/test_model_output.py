@@ -15,7 +15,15 @@ from codemode_client._model.definitions import (
     wait_arguments,
     wait_definition,
 )
-from codemode_client._model.output import MAX_ERROR_TOKENS, ModelOutput, present, refuse, truncate
+from codemode_client._model.output import (
+    MAX_ERROR_TOKENS,
+    MAX_MEDIA_BYTES,
+    ModelOutput,
+    fewer,
+    present,
+    refuse,
+    truncate,
+)
 from codemode_client._model.source_positions import locate, quote_line
 from codemode_protocol.source import parse_source
 from codemode_protocol.values import ContentItem, ImageDetail, InputAudio, InputImage, InputText
@@ -114,6 +122,26 @@ def test_a_long_error_is_bounded_and_not_counted_as_output() -> None:
     assert output.text.startswith("Status: failed\n")
     assert output.text.endswith("eEND")
     assert len(output.text) < MAX_ERROR_TOKENS * 4 + 300
+
+
+def test_images_and_sounds_are_bounded_in_number_and_size() -> None:
+    media: list[ContentItem] = [PNG, SOUND]
+    output: list[ContentItem] = [InputText("before"), *(media * 60), InputText("after")]
+    note = InputText("[… 20 images or sounds left out from here on …]")
+    assert fewer(output) == [InputText("before"), *(media * 50), note, InputText("after")]
+    assert fewer(output[:101]) == output[:101]
+    large = InputImage("data:image/png;base64," + "A" * (MAX_MEDIA_BYTES // 2 - 22))
+    note = InputText("[… 1 images or sounds left out from here on …]")
+    assert fewer([large, large, PNG, InputText("after")]) == [large, large, note, InputText("after")]
+
+
+def test_many_small_texts_become_one() -> None:
+    texts: list[ContentItem] = [InputText(str(number)) for number in range(100)]
+    assert fewer([*texts, PNG, *texts[:99]]) == [*texts, PNG, *texts[:99]]
+    first, image, second = fewer([*texts, PNG, *texts])
+    assert (first, image, second) == (InputText(joined(texts)), PNG, InputText(joined(texts)))
+    output = present("completed", "1", seconds=0, output=[InputText("")] * 50_000, max_tokens=10_000)
+    assert len(output.items) < 10
 
 
 # What it looks like
