@@ -12,7 +12,7 @@ import msgspec
 
 from codemode_protocol.values import LiveCell, MissingCell, Outcome, Result, RuntimeResponse
 
-_LATER_GENERATION = re.compile(r"g([2-9]|[1-9][0-9]+):(.*)", re.DOTALL)
+_LATER_GENERATION = re.compile(r"g([2-9]|[1-9][0-9]{1,17}):(.*)", re.DOTALL)
 
 
 def public_cell_id(generation: int, host_id: str) -> str:

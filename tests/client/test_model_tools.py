@@ -64,6 +64,64 @@ async def test_what_a_model_does_wrong_is_an_answer(host_command: list[str]) -> 
             assert reason in result.text
 
 
+DEEP = "[" * 100_000 + "]" * 100_000
+DIGITS = "9" * 5000
+
+
+async def test_whatever_a_model_hands_to_exec_is_answered(host_command: list[str]) -> None:
+    handed: list[str | Mapping[str, object]] = [
+        *("", "\0", "\ud800", DEEP, f'{{"source": {DEEP}}}', "text('\ud800')"),
+        *({"source": "\ud800"}, {"other": 2}),
+        f"// @exec: {DEEP}\ntext(1)",
+        f'// @exec: {{"max_output_tokens": {DIGITS}}}\ntext(1)',
+        '// @exec: {"yield_time_ms": 1e400}\ntext(1)',
+        *(
+            "throw '\\ud800'",
+            f"throw 'Error: x\\n    at exec_main.mjs:{DIGITS}:1'",
+            "throw 'at exec_main.mjs:\u0b67:\u00b2'",
+        ),
+        *(
+            "image('data:;,')",
+            "image('data:' + 'x;'.repeat(10000) + ',')",
+            "image('data:\\ud800,')",
+            "audio('data:,x')",
+        ),
+    ]
+    async with open_tools(host_command) as tools:
+        for arguments in handed:
+            check_output(await tools.call("exec", arguments))
+
+
+async def test_whatever_a_model_hands_to_wait_is_answered(host_command: list[str]) -> None:
+    ids: list[object] = ["", "\ud800", f"g{DIGITS}:1", DIGITS, int("9" * 4000), 1e308, float("nan"), None, [], object()]
+    whole: list[str | Mapping[str, object]] = [
+        "",
+        "{",
+        DEEP,
+        f'{{"cell_id": {DEEP}}}',
+        f'{{"cell_id": {DIGITS}}}',
+        "\ud800",
+    ]
+    numbers = [
+        f'{{"cell_id": "1", "{name}": {value}}}'
+        for name in ("yield_time_ms", "max_tokens")
+        for value in (DIGITS, -1, "1e400")
+    ]
+    async with open_tools(host_command) as tools:
+        for arguments in [*({"cell_id": cell_id} for cell_id in ids), *whole, *numbers]:
+            output = await tools.call("wait", arguments)
+            assert output.status == "refused", arguments
+            check_output(output)
+        for name in ("\ud800", "", "x" * 1_000_000):
+            check_output(await tools.call(name, "{}"))
+
+
+def check_output(output: ModelOutput) -> None:
+    """Each API's form of it can be sent."""
+    for form in (output.openai_responses(), output.openai_chat(), output.anthropic(), output.text):
+        json.dumps(form, ensure_ascii=False).encode()
+
+
 async def test_the_tools_have_the_names_that_they_were_given(host_command: list[str]) -> None:
     async with CodeModeProvider(host_command) as provider, provider.session(Recorder()) as session:
         tools = ModelTools(session, [define_tool("echo")], exec_name="run_js", wait_name="resume")
