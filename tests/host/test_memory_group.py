@@ -119,6 +119,17 @@ async def test_a_provider_without_a_host_process_has_such_a_group_too(group: Mem
     assert len(names()) == 1
 
 
+def test_a_host_with_too_little_for_its_engine_refuses_to_start(group: MemoryGroup) -> None:
+    reading, writing = os.pipe()
+    command = [sys.executable, "-m", "codemode_host", "--total-memory-mib", "8"]
+    done = subprocess.run(command, stdin=reading, capture_output=True, text=True, timeout=60, check=False)
+    os.close(reading)
+    os.close(writing)
+    cause = "the zygote ended: killed by SIGKILL, by the kernel: --total-memory-mib is too little"
+    assert done.stderr.splitlines()[:2] == ["codemode-host: refused to start", f"  cause: {cause}"]
+    assert done.returncode == 78
+
+
 async def test_where_there_is_none_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory_group, "_own_groups", lambda: (None, None))
     async with InProcessSessionProvider(Limits(total_memory_bytes=MIB)) as provider:

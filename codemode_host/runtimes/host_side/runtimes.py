@@ -413,7 +413,11 @@ class RuntimePool:
         self.stderr.read_now()
         if failed:  # first of all: where it raises, no cell may come to give an answer any more
             how = describe_exit_status(status)
-            self._on_failure(f"the zygote ended: {how}", status == link.EXIT_REFUSED and not self.ready.is_set())
+            over_total = status == -signal.SIGKILL and self._group is not None and self._group.has_killed()
+            if over_total:
+                how += ", by the kernel: --total-memory-mib is too little"
+            refused = (status == link.EXIT_REFUSED or over_total) and not self.ready.is_set()
+            self._on_failure(f"the zygote ended: {how}", refused)
         # The kernel ends them when it ends the zygote, and how they ended is not reported any more.
         for runtime in self._alive.values():
             runtime.ended(RuntimeExit(-signal.SIGKILL, zygote_lost=True))
