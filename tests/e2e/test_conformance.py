@@ -135,6 +135,12 @@ def processes_with(marker: str) -> list[str]:
     return found
 
 
+def test_a_host_whose_output_has_ended_is_not_waited_for_as_long_as_for_a_message(tmp_path: Path) -> None:
+    host = [sys.executable, "-S", "-c", "import os, time; os.close(1); time.sleep(8); os._exit(3)"]
+    _, found, _ = judge(tmp_path, "--only", "handshake/ready", "--timeout", "30", host=host)
+    assert "the end of its output: it still runs" in found[0]["came"]
+
+
 def test_what_a_host_has_started_is_gone_with_it(tmp_path: Path) -> None:
     child = f"import time; time.sleep(1000) # {tmp_path}"
     program = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {child!r}]); sys.stdin.read()"
