@@ -259,14 +259,15 @@ async def test_a_call_is_begun_after_the_cells_that_waited_for_room_before_it(mo
         session = await _open(provider, hosts.next, delegate=recorder)
         [host] = hosts.started
         async with anyio.create_task_group() as group:
-            for cell_id in ("1", "2"):
-                group.start_soon(session.execute, CELL)
-                first = await host.start_cell(cell_id)
+            group.start_soon(session.execute, CELL)
+            await host.start_cell("1")
+            group.start_soon(session.execute, CELL)
+            second = await host.start_cell("2")
             for name in ("large", "waits"):
                 group.start_soon(session.execute, ExecuteRequest(name, [], "x" * 5_000_000))
                 await anyio.wait_all_tasks_blocked()
             await host.call_tool("1")
-            await host.initial(first, result("2"))
+            await host.initial(second, result("2"))
             await host.cell_closed("2")
             await recorder.until(lambda: recorder.closed)  # the call came before that
             await anyio.wait_all_tasks_blocked()
