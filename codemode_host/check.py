@@ -15,6 +15,7 @@ from msgspec import Raw
 from codemode_host.inprocess import InProcessSessionProvider
 from codemode_host.runtimes import link
 from codemode_host.runtimes.cell.confinement import Confinement, ConfinementError
+from codemode_host.runtimes.host_side.memory_group import MemoryGroup
 from codemode_protocol.errors import HostStartError, describe_exit_status
 from codemode_protocol.limits import MEMORY_MET, MIB, Limits
 from codemode_protocol.values import ExecuteRequest, InputText, Result, ToolInvocation
@@ -46,6 +47,15 @@ _OPTIONAL_LAYERS = {
     link.READY_LANDLOCK: "cells cannot use files (Landlock)",
 }
 """Behind the filter; a kernel or a container may refuse them."""
+
+
+def _control_group() -> str:
+    what = "the memory of all cells together can be limited (a control group, for --total-memory-mib)"
+    try:
+        MemoryGroup.create(MIB).remove()
+    except OSError as error:
+        return f"not here {what}: {error.strerror}"
+    return f"ok       {what}"
 
 
 class _EchoDelegate:
@@ -123,6 +133,7 @@ async def _check_cells(note: Callable[[bool, str], None], confined: bool) -> Non
         note(bool(flags & link.READY_NATIVE_JOBS), "promise jobs run in the engine's own queue")
         for flag, what in _OPTIONAL_LAYERS.items():
             sys.stdout.write(f"{'ok      ' if flags & flag else 'not here'} {what}\n")
+        sys.stdout.write(f"{_control_group()}\n")
         good = sound is not None and sound.content_items == [InputText(_SOUND_OUTPUT)] and sound.error_text is None
         note(good, "a forked runtime compiles, collects garbage, waits and knows locales")
         full = await run("const all = []; for (;;) all.push(new Uint8Array(1e6).fill(1));")

@@ -15,7 +15,7 @@ def parse(argv: Sequence[str]) -> Options:
     """Parse the flags. Exits the program with a message on standard error if they are invalid."""
     said = vars(_parser().parse_args(argv))
     values: dict[str, Any] = {field: said.pop(field) * flag.unit for field, flag in FLAGS.items()}
-    for field in ("memory_bytes", "cpu_seconds"):
+    for field in ("memory_bytes", "total_memory_bytes", "cpu_seconds"):
         values[field] = values[field] or None
     return Options(limits=Limits(**values), **said)
 

@@ -21,6 +21,7 @@ from codemode_host.cells.calls import Call
 from codemode_host.cells.owner import SessionOwner
 from codemode_host.cells.session import Cell, CellSession
 from codemode_host.options import OnPanic, Options, zygote_options
+from codemode_host.runtimes.host_side.memory_group import MemoryGroup
 from codemode_host.runtimes.host_side.output import decoded
 from codemode_host.runtimes.host_side.pools import Pools
 from codemode_host.runtimes.host_side.runtimes import RuntimePool
@@ -71,7 +72,8 @@ class InProcessSessionProvider(SessionOwner):
         """Closing has begun."""
         self.flags = 0
         options = Options(limits=self.limits, confinement="on" if confined else "off")
-        self._pools = Pools(zygote_options(options), self.limits, self._pool_failed)
+        self._zygote_options = zygote_options(options)
+        self._pools = Pools(self._zygote_options, self.limits, self._pool_failed)
         self._refusal: str | None = None
         self._current: RuntimePool | None = None
         self._numbers = itertools.count(1)
@@ -138,6 +140,8 @@ class InProcessSessionProvider(SessionOwner):
         for session in list(self._sessions.values()):
             await session.shutdown()
         await self._pools.aclose()
+        if self._zygote_options.group is not None:
+            self._zygote_options.group.remove()
         self.nursery.cancel_scope.cancel()
 
     def forget(self, session_id: str) -> None:
@@ -153,6 +157,8 @@ class InProcessSessionProvider(SessionOwner):
         if self._current is not None and self._current.is_open:
             return
         try:
+            if self.limits.total_memory_bytes is not None and self._zygote_options.group is None:
+                self._zygote_options.group = MemoryGroup.create(self.limits.total_memory_bytes)
             self._current = self.pool = self._pools.start(self.nursery)
         except (OSError, ModuleNotFoundError) as error:
             raise HostStartError(f"no runtime can be started: {error}") from error

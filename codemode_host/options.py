@@ -8,6 +8,7 @@ from codemode_host.runtimes.host_side.spawn import ZygoteOptions
 from codemode_protocol.limits import Limits
 
 if TYPE_CHECKING:
+    from codemode_host.runtimes.host_side.memory_group import MemoryGroup
     from codemode_protocol.framing import Framing
 
 
@@ -30,9 +31,12 @@ class Options(NamedTuple):
     on_panic: OnPanic = "stop"
 
 
-def zygote_options(options: Options) -> ZygoteOptions:
-    """Return what the options say to a zygote."""
+def zygote_options(options: Options, group: MemoryGroup | None = None) -> ZygoteOptions:
+    """Return what the options say to a zygote, and the control group that it is to be in."""
     limits = options.limits
     return ZygoteOptions(
-        confined=options.confinement == "on", memory_limit=limits.memory_bytes, cpu_seconds=limits.cpu_seconds
+        confined=options.confinement == "on",
+        memory_limit=limits.memory_bytes,
+        cpu_seconds=limits.cpu_seconds,
+        group=group,
     )

@@ -33,9 +33,16 @@ def run(argv: Sequence[str], zygote: ZygoteProcess | None = None) -> int:
         from codemode_host.check import check
 
         return check(confined=options.confinement == "on")
+    group = None
     try:
-        zygote = zygote or spawn_zygote(zygote_options(options))
+        if options.limits.total_memory_bytes is not None:
+            from codemode_host.runtimes.host_side.memory_group import MemoryGroup
+
+            group = MemoryGroup.create(options.limits.total_memory_bytes)
+        zygote = zygote or spawn_zygote(zygote_options(options, group))
     except (OSError, ModuleNotFoundError) as error:
+        if group is not None:
+            group.remove()
         from codemode_host.serving.stderr import report
 
         report(f"codemode-host: refused to start\n  cause: {error}")
@@ -134,6 +141,8 @@ def serve(options: Options, zygote: ZygoteProcess, read_fd: int, write_fd: int) 
         fault = HostFailure(HostExitStatus.HOST_FAULT, "a task of the host failed", text)
         failure = host.failure or fault  # the first is the one that others may follow from
     reap_orphans()
+    if zygote.group is not None:
+        zygote.group.remove()
     if failure is not None:
         report(failure.block())
         status = failure.status

@@ -26,6 +26,7 @@ from codemode_protocol.limits import (
     MEMORY_RAN_OUT,
     MIB,
     PROCESS_NOT_STARTED,
+    TOTAL_MEMORY_MET,
     Limits,
 )
 
@@ -100,6 +101,8 @@ def limit_met(ending: RuntimeExit, limits: Limits) -> str | None:
         return PROCESS_NOT_STARTED(reason=ending.not_started)
     if ending.over_memory or status == EXIT_OUT_OF_MEMORY:
         return memory_limit_text(limits)
+    if ending.over_total and limits.total_memory_bytes is not None:
+        return TOTAL_MEMORY_MET(limit=limits.total_memory_bytes // MIB)
     if limits.cpu_seconds is not None and (
         status == -signal.SIGXCPU or (status == -signal.SIGKILL and ending.cpu_time >= limits.cpu_seconds)
     ):
@@ -116,14 +119,14 @@ def memory_limit_text(limits: Limits) -> str:
     return MEMORY_MET(limit=limits.memory_bytes // MIB)
 
 
-_oom_kills = 0
+_oom_kills: int | None = None
 
 
 def _kernel_killed_for_memory() -> bool:
-    """Return whether the kernel has killed processes because it was out of memory since the last call."""
+    """Return whether the kernel has killed processes for want of memory since `watch_kernel` or the last call."""
     global _oom_kills
     before, _oom_kills = _oom_kills, count_oom_kills()
-    return _oom_kills > before
+    return before is not None and _oom_kills > before
 
 
 def count_oom_kills() -> int:

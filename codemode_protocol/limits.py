@@ -33,6 +33,8 @@ class Limits(NamedTuple):
 
     memory_bytes: int | None = DEFAULT_MEMORY_BYTES
     """Memory that one cell fills, above what the engine itself takes; None for no limit."""
+    total_memory_bytes: int | None = None
+    """Memory that all cells of a host take together, with the zygote; None for no limit. Needs a control group."""
     cpu_seconds: int | None = None
     """Processor time of one cell, in seconds; None for no limit."""
     cells: int = 1000
@@ -75,6 +77,9 @@ class LimitFlag(NamedTuple):
 
 FLAGS = {
     "memory_bytes": LimitFlag("--memory-mib", MIB, "memory of a cell; 0: no limit", zero_allowed=True),
+    "total_memory_bytes": LimitFlag(
+        "--total-memory-mib", MIB, "memory of all cells together, by a control group; 0: no limit", zero_allowed=True
+    ),
     "cpu_seconds": LimitFlag("--cpu-seconds", 1, "processor time of a cell; 0: no limit", zero_allowed=True),
     "cells": LimitFlag("--cells", 1, "cells at a time"),
     "cells_per_session": LimitFlag("--cells-per-session", 1, "cells at a time of one session"),
@@ -109,6 +114,10 @@ class LimitText(NamedTuple):
 
 MEMORY_MET = LimitText("memory_bytes", "cell exceeded its memory limit of {limit} MiB")
 MEMORY_RAN_OUT = LimitText("memory_bytes", "cell ran out of memory")
+TOTAL_MEMORY_MET = LimitText(
+    "total_memory_bytes",
+    "the cells of the host exceeded {limit} MiB of memory together, and the kernel stopped this one",
+)
 CPU_MET = LimitText("cpu_seconds", "cell exceeded its processor time limit of {limit} s")
 ANSWERS_MET = LimitText("answer_bytes", "cell left more than {limit} MiB of answers to its tool calls unread")
 ITEM_TOO_LARGE = LimitText("item_bytes", "a text or an image takes more than {limit} bytes")
@@ -136,6 +145,7 @@ CELL_STORED_TOO_LARGE = LimitText(
 _ALONE = (
     MEMORY_MET,
     MEMORY_RAN_OUT,
+    TOTAL_MEMORY_MET,
     CPU_MET,
     ANSWERS_MET,
     ITEM_TOO_LARGE,

@@ -17,6 +17,11 @@ from codemode_protocol.errors import ScriptError
 DEFAULT_YIELD_TIME_MS = 10_000
 """How long an execute or a wait observes its cell when the request says null, in milliseconds."""
 
+LONGER_MS = 1_000
+"""An observation of `DEFAULT_YIELD_TIME_MS` or more goes on for so much longer, as on the reference host: a tool that
+takes just as long then brings a result, and not first a yield.
+"""
+
 MAX_YIELD_TIME_MS = 2**64 - 1
 
 DEFAULT_MAX_OUTPUT_TOKENS = 10_000
@@ -31,6 +36,12 @@ MAX_OUTPUT_TOKENS = 2**31 - 1
 
 NAMESPACE_SEPARATOR = "__"
 """Stands between a tool's namespace and its name where both are written as one."""
+
+
+def observation_ms(yield_time_ms: int | None) -> int:
+    """Return for how long a host observes a cell, in milliseconds, that is asked to for `yield_time_ms`."""
+    asked = DEFAULT_YIELD_TIME_MS if yield_time_ms is None else yield_time_ms
+    return asked + LONGER_MS if asked >= DEFAULT_YIELD_TIME_MS else asked
 
 
 class ToolKind(Enum):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from benchmarks import cases, curves, floods, overhead, profile_execute, run
+from benchmarks import cases, curves, floods, layers, overhead, profile_execute, run
 from benchmarks.cases import Case, Goal
 from benchmarks.plot import PlotLibraryMissing, draw
 from benchmarks.programs import OURS, Program
@@ -169,3 +169,9 @@ async def test_a_bystander_is_measured_beside_each_flood(name: str) -> None:
     times, ending = await floods.flood(floods.FLOODS[name], 1, 0.1)
     assert times
     assert ending > 0
+
+
+@pytest.mark.parametrize("layer", layers.LAYERS, ids=lambda layer: layer.name)
+async def test_a_host_can_do_without_each_layer_of_confinement(layer: layers.Layer, tmp_path: Path) -> None:
+    executes, fills = await layers.measure(layers.make_host(layer, tmp_path), 1)
+    assert (len(executes), len(fills)) == (1, 0)

@@ -55,7 +55,9 @@ NUMBERS = {
     "error text of a cell": f"{link.MAX_ERROR_TEXT:,} characters",
     "output memory of a cell": f"{link.OUTPUT_BYTES // MIB} MiB",
     "session ids without an order that one connection opens": f"{MAX_NAMES:,}",
-    "how long an execute or a wait observes, in milliseconds": f"{DEFAULT_YIELD_TIME_MS:,}",
+    "how long an execute or a wait observes, in milliseconds (from 10,000 on, a second longer)": (
+        f"{DEFAULT_YIELD_TIME_MS:,}"
+    ),
     "how long a model's `exec` or `wait` does, whatever the model says": default(ModelTools, "max_wait_ms"),
     "output that a model's `wait` for the end gathers, in MiB": str(MAX_GATHERED // MIB),
     "output shown to a model, in tokens": default(ModelTools, "max_output_tokens"),

@@ -44,7 +44,7 @@ from codemode_protocol.messages import (
     Wait,
 )
 from codemode_protocol.state import RequestState
-from codemode_protocol.values import DEFAULT_YIELD_TIME_MS, ExecuteRequest, WaitRequest
+from codemode_protocol.values import ExecuteRequest, WaitRequest, observation_ms
 
 QUEUE_LIMIT_BYTES = 8 * 1024 * 1024
 """From this many queued bytes on, `room` waits. The connection's own small messages may exceed it."""
@@ -325,9 +325,9 @@ def _observed_seconds(request: Request) -> float:
     """Return for how long a request lets the host observe a cell before it answers."""
     match request:
         case Execute(request=ExecuteRequest(yield_time_ms=milliseconds)):
-            return (DEFAULT_YIELD_TIME_MS if milliseconds is None else milliseconds) / 1000
+            return observation_ms(milliseconds) / 1000
         case Wait(request=WaitRequest(yield_time_ms=milliseconds)):
-            return milliseconds / 1000
+            return observation_ms(milliseconds) / 1000
         case _:
             return 0.0
 

@@ -29,7 +29,6 @@ from codemode_protocol.ids import CellIds
 from codemode_protocol.limits import ANSWERS_MET, HOST_FULL, MIB, PROCESS_REFUSED, SESSION_FULL, SOURCE_TOO_LARGE
 from codemode_protocol.tools import ToolNameConflictError, javascript_tools
 from codemode_protocol.values import (
-    DEFAULT_YIELD_TIME_MS,
     ContentItem,
     ExecuteRequest,
     Outcome,
@@ -37,6 +36,7 @@ from codemode_protocol.values import (
     RuntimeResponse,
     Terminated,
     Yielded,
+    observation_ms,
 )
 
 MAX_YIELD_TIME_MS = 10**12
@@ -102,7 +102,7 @@ class CellSession:
         if request.yield_time_ms == 0:
             answer(Yielded(cell_id, [], 0))
         else:
-            cell.observe(answer, DEFAULT_YIELD_TIME_MS if request.yield_time_ms is None else request.yield_time_ms)
+            cell.observe(answer, request.yield_time_ms)
 
     def _checked_source(self, request: ExecuteRequest) -> bytes:
         limits = self.owner.limits
@@ -195,8 +195,8 @@ class Cell:
 
     # ---------------------------------------------------------------------------------------- what the session asks
 
-    def observe(self, answer: Callable[[RuntimeResponse], None], yield_time_ms: int) -> None:
-        """Answer once: at the cell's end, at its next yield, or when `yield_time_ms` milliseconds are over.
+    def observe(self, answer: Callable[[RuntimeResponse], None], yield_time_ms: int | None) -> None:
+        """Answer once: at the cell's end, at its next yield, or when the time for `yield_time_ms` is over.
 
         Raises:
             CellRequestError: The cell has an observer.
@@ -209,7 +209,7 @@ class Cell:
         elif (yield_time_ms == 0 or self.output_full) and self.state is CellState.RUNNING:
             self._yield_now()
         else:
-            self._set_deadline(trio.current_time() + min(yield_time_ms, MAX_YIELD_TIME_MS) / 1000)
+            self._set_deadline(trio.current_time() + min(observation_ms(yield_time_ms), MAX_YIELD_TIME_MS) / 1000)
 
     @property
     def observed(self) -> bool:

@@ -49,7 +49,7 @@ class Host(SessionOwner):
         self._channel = channel
         self._on_panic = options.on_panic
         self._panics = Panics()
-        self._pools = Pools(zygote_options(options), options.limits, self._zygote_failed)
+        self._pools = Pools(zygote_options(options, zygote.group), options.limits, self._zygote_failed)
         self._engines: trio.Nursery
         self._control = options.control
         self._control_socket: ControlSocket | None = None

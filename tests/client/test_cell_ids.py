@@ -18,7 +18,9 @@ def test_ids_carry_their_generation_from_the_second_on(generation: int, host_id:
     assert parse_cell_id(public) == (generation, host_id)
 
 
-@pytest.mark.parametrize("text", ["", "3", "g1:3", "g0:3", "g02:3", "g2", "G2:3", "g-2:3", " g2:3", "g٢:3", f"g{'9' * 5000}:3"])
+@pytest.mark.parametrize(
+    "text", ["", "3", "g1:3", "g0:3", "g02:3", "g2", "G2:3", "g-2:3", " g2:3", "g٢:3", f"g{'9' * 5000}:3"]
+)
 def test_any_other_text_is_a_plain_id_of_the_first_generation(text: str) -> None:
     assert parse_cell_id(text) == (1, text)
 

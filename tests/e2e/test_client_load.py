@@ -152,7 +152,7 @@ async def test_five_thousand_cells_leave_memory_flat_on_both_sides(host_command:
         before = [resident_bytes(os.getpid()), resident_bytes(host)]
         await run(4000)
         after = [resident_bytes(os.getpid()), resident_bytes(host)]
-        assert provider.open_count == 0
+        assert provider.open_count == 1  # the session
     grown = [later - earlier for earlier, later in zip(before, after, strict=True)]
     assert max(grown) < 8 * MEBIBYTE, f"grown by {grown} bytes (client, host)"
 

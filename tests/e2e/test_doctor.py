@@ -51,6 +51,16 @@ def test_what_the_hosts_check_misses_is_told_line_by_line(tmp_path: Path) -> Non
     assert found["host's check"]["found"] == "a cell cannot open a socket"
 
 
+def test_a_layer_that_the_machine_does_not_give_is_told(tmp_path: Path) -> None:
+    host = tmp_path / "host.py"
+    lines = ["ok       a cell cannot open a socket", "not here cells cannot use files (Landlock)"]
+    host.write_text(f"print({chr(10).join(lines)!r})\n")
+    found = findings(run_codemode(tmp_path, "doctor", "--json", "--host", f"{sys.executable} {host}"))
+    assert found["host's check"]["found"] == "1 things that cells rely on were tried, and work"
+    layer = found["host's layers"]
+    assert (layer["status"], layer["found"]) == ("info", "not here: cells cannot use files (Landlock)")
+
+
 def test_what_works_but_not_well_is_a_warning(tmp_path: Path) -> None:
     host = f"{sys.executable} -m codemode_host --confinement off"
     done = subprocess.run(

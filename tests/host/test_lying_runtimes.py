@@ -396,6 +396,22 @@ async def test_an_observer_that_was_forgotten_leaves_no_deadline_behind(
         assert on_stage.owner.failures == []
 
 
+@pytest.mark.parametrize(("asked", "seconds"), [(9_999, 9.999), (10_000, 11.0), (None, 11.0), (12_345, 13.345)])
+async def test_an_observation_of_ten_seconds_or_more_lasts_one_longer(
+    autojump_clock: trio.testing.MockClock, asked: int | None, seconds: float
+) -> None:
+    async with stage() as on_stage:
+        cell, _ = on_stage.start(asked)
+        for answers in (1, 2):
+            begun = trio.current_time()
+            while len(on_stage.answers) < answers:  # noqa: ASYNC110 - the clock jumps
+                await trio.sleep(0.1)
+            assert trio.current_time() - begun == pytest.approx(seconds, abs=0.2)
+            if asked is None:
+                return  # a wait always says how long
+            on_stage.session.wait(cell.id, asked, lambda outcome: on_stage.answers.append(outcome.response))
+
+
 async def test_an_observers_time_is_as_long_as_it_says(autojump_clock: trio.testing.MockClock) -> None:
     async with stage() as on_stage:
         cell, _ = on_stage.start(yield_time_ms=1500)

@@ -18,6 +18,7 @@ import trio
 import trio.testing
 
 from codemode_host.runtimes import link
+from codemode_host.runtimes.host_side.memory_group import MemoryGroup
 from codemode_host.runtimes.host_side.runtimes import Runtime, RuntimePool
 from codemode_host.runtimes.host_side.spawn import ZygoteProcess
 
@@ -173,9 +174,10 @@ class Failures(list[tuple[str, bool]]):
 
 @asynccontextmanager
 async def lying_pool(
-    spares: int = 0, memory_limit: int | None = None
+    spares: int = 0, memory_limit: int | None = None, group: MemoryGroup | None = None
 ) -> AsyncIterator[tuple[RuntimePool, LyingZygote, Failures]]:
     zygote, failures = LyingZygote(), Failures()
+    zygote.handed_over.group = group
     pool = None
     try:
         async with trio.open_nursery() as nursery:

@@ -13,6 +13,7 @@ import trio
 import trio.testing
 
 from codemode_host.runtimes import link
+from codemode_host.runtimes.host_side.memory_group import MemoryGroup
 from codemode_host.runtimes.host_side.memory_watch import (
     CLOSE_WATCH_SECONDS,
     LOOKS_OVER_LIMIT,
@@ -93,6 +94,40 @@ async def test_a_spare_that_cannot_be_forked_is_a_warning_and_no_panic(caplog: p
             assert failures == []
     assert f"a spare runtime could not be started: {os.strerror(11)}" in caplog.text
     assert list_descriptors().keys() == before
+
+
+class KillingGroup(MemoryGroup):
+    """One whose kernel has killed a process."""
+
+    def __init__(self) -> None:
+        super().__init__("/nowhere", "", "")
+        self.kills = 1
+
+    def has_killed(self) -> bool:
+        self.kills -= 1
+        return self.kills >= 0
+
+
+async def test_a_process_that_the_kernel_killed_for_what_all_have_together_is_no_panic(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for spare in (True, False):
+        async with lying_pool(spares=1, group=KillingGroup()) as (pool, zygote, failures):
+            pool.replenish()
+            runtime = None if spare else pool.take()
+            zygote.listen()
+            zygote.liars[1].end(signal.SIGKILL)
+            await settle()
+            assert failures == []
+            assert runtime is None or runtime.exit == RuntimeExit(-signal.SIGKILL, over_total=True)
+            for number in ((signal.SIGKILL, False), (signal.SIGSEGV, False), (signal.SIGKILL, True)):
+                pool.replenish()
+                other = pool.take()
+                zygote.listen()
+                zygote.liars[other.serial].end(number[0], asked=number[1])
+                await settle()
+                assert other.exit == RuntimeExit(-number[0], asked=number[1])
+    assert "a spare runtime could not be started: there is not enough memory" in caplog.text
 
 
 async def test_a_spare_that_ends_unasked_is_a_panic() -> None:

@@ -51,16 +51,21 @@ def _check(command: Sequence[str]) -> Iterator[Finding]:
     good = [what.strip() for word, _, what in lines if word == "ok"]
     missing = [what.strip() for word, _, what in lines if word == "MISSING"]
     off = [what.strip() for word, _, what in lines if word == "off"]
+    absent = [what.removeprefix("here").strip() for word, _, what in lines if word == "not"]
     for what in missing:
         remedy = "see docs/security.md for what is needed, docs/operations.md for doing without"
         yield Finding(name, "fail", what, remedy)
     for what in off:
         yield Finding(name, "warn", f"off: {what}", "leave that flag out where scripts are not trusted")
+    for what in absent:
+        remedy = "a layer behind the others, which the kernel or the container does not give: docs/security.md"
+        yield Finding("host's layers", "info", f"not here: {what}", remedy)
     if done.returncode != 0 and not missing:
         last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
         yield Finding(name, "fail", f"ended with status {done.returncode}: {last}", _REMEDY)
     elif not missing:
-        yield Finding(name, "ok", f"{len(good)} things that cells rely on were tried, and work")
+        layers = "" if absent or off else ", every layer of confinement among them"
+        yield Finding(name, "ok", f"{len(good)} things that cells rely on were tried, and work{layers}")
 
 
 def _cells(command: Sequence[str]) -> Finding:

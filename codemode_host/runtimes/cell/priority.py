@@ -12,28 +12,34 @@ import struct
 
 from codemode_host.runtimes.machine_code import MachineCode
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+else:
+    import _signal  # what `signal` consists of, without the import of `enum`
+
 SHORT_SECONDS = 0.004
 """Processor time that a cell may take at the priority that it begins with; most cells need less."""
 
 LONG_NICENESS = 10
 """Of a cell that takes more. Not the lowest: beside a busy program it should still come to its end."""
 
-_SIGPROF, _ITIMER_PROF = 27, 2
+_SIGPROF = 27
 
 
 class LowerPriority:
-    """What lowers the priority, prepared before the fork."""
+    """The handler, which forked processes inherit; each sets the timer for itself."""
 
     def __init__(self) -> None:
-        self._libc = ctypes.CDLL(None)
         self._code = MachineCode(_lower_priority()) if os.uname().machine == "x86_64" else None
+        self._there = self._code is not None and self._code.address is not None
+        if self._code is not None and self._there:
+            ctypes.CDLL(None).signal(_SIGPROF, ctypes.c_void_p(self._code.address))
 
     def after_short_time(self) -> None:
         """Have this process's priority lowered once it has computed for `SHORT_SECONDS`."""
-        if self._code is not None and self._code.address is not None:
-            self._libc.signal(_SIGPROF, ctypes.c_void_p(self._code.address))
-            once = struct.pack("@4l", 0, 0, 0, int(SHORT_SECONDS * 1e6))
-            self._libc.setitimer(_ITIMER_PROF, once, None)
+        if self._there:
+            _signal.setitimer(_signal.ITIMER_PROF, SHORT_SECONDS)
 
 
 def _lower_priority() -> bytes:

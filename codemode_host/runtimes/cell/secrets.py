@@ -29,11 +29,17 @@ class NewSecrets:
 
     def __init__(self) -> None:
         self._replace_and_jump: Callable[[object, int, int], None] | None = None
+        self._function: Callable[[], NoReturn] | None = None
+        self._run_function = _Function(self._run)
         if os.uname().machine != "x86_64":
             return  # elsewhere the canary is a variable that cannot be written any more
         page = MachineCode(_X86_64).address
         if page is not None:
             self._replace_and_jump = ctypes.PYFUNCTYPE(None, _Function, ctypes.c_uint64, ctypes.c_uint64)(page)
+
+    def _run(self) -> None:
+        assert self._function is not None
+        self._function()
 
     def go_on(self, function: Callable[[], NoReturn]) -> None:
         """Replace the secrets, where that can be done, and call a function that must not return."""
@@ -42,4 +48,5 @@ class NewSecrets:
         else:
             # A canary's first byte is 0: a string that runs over ends before it.
             canary = int.from_bytes(b"\0" + os.urandom(7), "little")
-            self._replace_and_jump(_Function(function), canary, int.from_bytes(os.urandom(8), "little"))
+            self._function = function
+            self._replace_and_jump(self._run_function, canary, int.from_bytes(os.urandom(8), "little"))

@@ -51,6 +51,8 @@ class RuntimeExit(Struct, frozen=True):
     """The host had it killed."""
     over_memory: bool = False
     """The host had it killed because it stayed over its memory limit."""
+    over_total: bool = False
+    """The kernel killed it because its host's processes had more memory together than they may."""
     zygote_lost: bool = False
     """It ended with its zygote, and how is not known."""
     not_started: str | None = None
@@ -249,6 +251,7 @@ class RuntimePool:
             memory_limit: What the zygote was told that a cell may fill, in bytes.
         """
         self.zygote: ZygoteControl = ZygoteControl(zygote, nursery.start_soon)
+        self._group = zygote.group
         self._nursery = nursery
         self._spares = spares
         self._on_failure = on_failure
@@ -378,8 +381,7 @@ class RuntimePool:
             return
         del self._alive[report.serial]
         if report.kind == link.EXITED:
-            status = os.waitstatus_to_exitcode(report.a)
-            runtime.ended(RuntimeExit(status, report.b, report.c / 1e6, bool(report.d), runtime.over_memory))
+            runtime.ended(self._exit_of(runtime, report))
         else:
             runtime.ended(RuntimeExit(0, not_started=os.strerror(report.a)))
         if not self._alive:
@@ -390,10 +392,16 @@ class RuntimePool:
             runtime.close()
             self._spare_ended(runtime)
 
+    def _exit_of(self, runtime: Runtime, report: ZygoteReport) -> RuntimeExit:
+        status, asked = os.waitstatus_to_exitcode(report.a), bool(report.d)
+        over_total = status == -signal.SIGKILL and not asked and self._group is not None and self._group.has_killed()
+        return RuntimeExit(status, report.b, report.c / 1e6, asked, runtime.over_memory, over_total)
+
     def _spare_ended(self, runtime: Runtime) -> None:
         assert runtime.exit is not None
-        if runtime.exit.not_started is not None:
-            logger.warning("a spare runtime could not be started: %s", runtime.exit.not_started)
+        if runtime.exit.not_started is not None or runtime.exit.over_total:
+            why = runtime.exit.not_started or "there is not enough memory"
+            logger.warning("a spare runtime could not be started: %s", why)
         elif self.is_open:
             self.stderr.read_now()
             how = describe_exit_status(runtime.exit.status)
@@ -405,7 +413,11 @@ class RuntimePool:
         self.stderr.read_now()
         if failed:  # first of all: where it raises, no cell may come to give an answer any more
             how = describe_exit_status(status)
-            self._on_failure(f"the zygote ended: {how}", status == link.EXIT_REFUSED and not self.ready.is_set())
+            over_total = status == -signal.SIGKILL and self._group is not None and self._group.has_killed()
+            if over_total:
+                how += ", by the kernel: --total-memory-mib is too little"
+            refused = (status == link.EXIT_REFUSED or over_total) and not self.ready.is_set()
+            self._on_failure(f"the zygote ended: {how}", refused)
         # The kernel ends them when it ends the zygote, and how they ended is not reported any more.
         for runtime in self._alive.values():
             runtime.ended(RuntimeExit(-signal.SIGKILL, zygote_lost=True))

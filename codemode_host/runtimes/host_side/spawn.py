@@ -14,20 +14,29 @@ from importlib.machinery import PathFinder
 
 from codemode_protocol.default_memory import DEFAULT_MEMORY_BYTES
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from codemode_host.runtimes.host_side.memory_group import MemoryGroup
+
 _PR_SET_CHILD_SUBREAPER = 36
+_SIGKILL = 9
 
 
 class ZygoteProcess:
-    """A starting zygote: its pid, and the host's ends of its control socket and its standard error."""
+    """A starting zygote: its pid, the host's ends of its control socket and its standard error, its control group."""
 
-    def __init__(self, pid: int, control: int, stderr: int) -> None:
+    def __init__(self, pid: int, control: int, stderr: int, group: MemoryGroup | None = None) -> None:
         self.pid = pid
         self.control = control
         self.stderr = stderr
+        self.group = group
 
 
 class ZygoteOptions:
-    """The options of runtimes. `memory_limit` is in bytes, `cpu_seconds` in seconds; None is no limit."""
+    """The options of runtimes. `memory_limit` is in bytes, `cpu_seconds` in seconds; None is no limit.
+
+    `group` is a control group that bounds the memory of all of them.
+    """
 
     def __init__(
         self,
@@ -37,12 +46,14 @@ class ZygoteOptions:
         native_jobs: bool = True,
         memory_limit: int | None = DEFAULT_MEMORY_BYTES,
         cpu_seconds: int | None = None,
+        group: MemoryGroup | None = None,
     ) -> None:
         self.confined = confined
         self.single_threaded = single_threaded
         self.native_jobs = native_jobs
         self.memory_limit = memory_limit
         self.cpu_seconds = cpu_seconds
+        self.group = group
 
     def words(self) -> list[str]:
         """Return the options as arguments for the zygote."""
@@ -123,6 +134,13 @@ def spawn_zygote(options: ZygoteOptions) -> ZygoteProcess:
                 (os.POSIX_SPAWN_DUP2, theirs.fileno(), 3),
             ],
         )
+        if options.group is not None:
+            try:
+                options.group.add(pid)
+            except BaseException:
+                os.kill(pid, _SIGKILL)
+                os.waitpid(pid, 0)
+                raise
     except BaseException:
         control.close()
         os.close(read_stderr)
@@ -130,4 +148,4 @@ def spawn_zygote(options: ZygoteOptions) -> ZygoteProcess:
     finally:
         theirs.close()
         os.close(write_stderr)
-    return ZygoteProcess(pid, control.detach(), read_stderr)
+    return ZygoteProcess(pid, control.detach(), read_stderr, options.group)
