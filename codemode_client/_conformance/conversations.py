@@ -99,8 +99,7 @@ class Trial:
             self._stopped = True
             running = list(self._running)
         for host in running:
-            with contextlib.suppress(RuntimeError):
-                host.interrupt()
+            host.interrupt()
 
     def _converse(self, conversation: Conversation) -> Finding:
         finding = Finding(conversation.name, "ok", conversation.proves, conversation.rule)

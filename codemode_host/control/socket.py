@@ -77,7 +77,6 @@ class ControlSocket:
         if self._path is not None:
             with contextlib.suppress(OSError):
                 os.unlink(self._path)
-            self._path = None
 
     # ------------------------------------------------------------------------------------------------------ listening
 

@@ -124,6 +124,27 @@ async def test_a_shield_holds_against_one_cancelling_after_another() -> None:
 
 
 @pytest.mark.loops("asyncio")
+async def test_a_shield_is_not_cancelled_again_at_every_turn_by_a_scope_of_anyio() -> None:
+    async def shielded() -> None:
+        with scope:
+            await loop.shield(go_on.wait)
+
+    async with enter_loop() as loop:
+        scope, go_on = anyio.CancelScope(), asyncio.Event()
+        task = asyncio.create_task(shielded())
+        await run_turns(loop)
+        scope.cancel()
+        await run_turns(loop)
+        cancelled = task.cancelling()
+        for _ in range(5):
+            await run_turns(loop)
+        assert task.cancelling() == cancelled > 0
+        go_on.set()
+        await task
+        assert scope.cancelled_caught
+
+
+@pytest.mark.loops("asyncio")
 async def test_an_error_of_what_is_shielded_gives_way_to_the_cancellation_and_nobody_complains() -> None:
     async def break_later() -> None:
         await run_turns(loop)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -101,6 +102,24 @@ async def test_what_a_server_leaves_behind_ends_with_it(ignoring: str, monkeypat
         (pid,) = map(int, await said(process))
         assert is_running(pid)
     assert process.exit_status == 0
+    with anyio.fail_after(20):
+        while is_running(pid):  # noqa: ASYNC110 - it is nobody's child who could tell
+            await anyio.sleep(0.01)
+
+
+async def test_what_has_left_the_group_and_keeps_standard_error_open_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server_process, "_DRAIN_SECONDS", 0.05)
+    process = server(
+        "other = subprocess.Popen(['sleep', '1000'], stdin=-3, stdout=-3, start_new_session=True)\n"
+        "sys.stderr.write(f'{other.pid}\\n'); sys.stderr.flush()" + UNTIL_INPUT_ENDS
+    )
+    with anyio.fail_after(30):
+        async with process.streams():
+            (pid,) = map(int, await said(process))
+    assert (process.exit_status, is_running(pid)) == (0, True)
+    os.kill(pid, signal.SIGKILL)
     with anyio.fail_after(20):
         while is_running(pid):  # noqa: ASYNC110 - it is nobody's child who could tell
             await anyio.sleep(0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from functools import partial
 
@@ -111,6 +112,31 @@ async def test_room_is_given_in_turn_and_first_to_those_ahead(monkeypatch: pytes
             await _read_all(pipe.reading)
         assert order == ["ahead", "first", "second", "last"]
         assert not pipe.writer.crowded
+        os.close(pipe.reading)
+
+
+@pytest.mark.loops("asyncio")  # trio cancels nobody who has been woken already
+async def test_a_turn_whose_taker_is_cancelled_before_it_runs_goes_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multiplexer, "QUEUE_LIMIT_BYTES", 1000)
+
+    async def take_the_first_turn() -> None:
+        await pipe.writer.room()
+        second.cancel()  # which has just been given the next turn
+
+    async with enter_loop() as loop:
+        pipe = Pipe(loop)
+        pipe.writer.write(b"x" * 5_000_000)
+        assert pipe.writer.full
+        first = asyncio.create_task(take_the_first_turn())
+        second = asyncio.create_task(pipe.writer.room())
+        third = asyncio.create_task(pipe.writer.room())
+        read = 0
+        while read < 5_000_000:
+            await anyio.wait_readable(pipe.reading)
+            read += len(os.read(pipe.reading, 1 << 20))
+        await anyio.wait_all_tasks_blocked()
+        assert (first.done(), second.cancelled(), third.done()) == (True, True, True)
+        pipe.writer.close()
         os.close(pipe.reading)
 
 

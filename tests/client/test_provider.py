@@ -19,9 +19,9 @@ from codemode_protocol.errors import (
     RequestTooLargeError,
     SessionClosedError,
 )
-from codemode_protocol.messages import Execute, OpenSession
+from codemode_protocol.messages import DelegateResponse, Execute, OpenSession
 from codemode_protocol.values import ExecuteRequest, ToolInvocation, WaitRequest
-from tests.client.puppet import open_puppets
+from tests.client.puppet import open_puppets, result
 from tests.client.recorder import Recorder
 
 CELL = ExecuteRequest("call", [], "")
@@ -126,11 +126,13 @@ async def test_calls_after_the_end_say_that_it_is_closed() -> None:
         await provider.aclose()
 
 
-async def _open(provider: CodeModeProvider, next_host: object, name: str = "s") -> Session:
+async def _open(
+    provider: CodeModeProvider, next_host: object, name: str = "s", delegate: Recorder | None = None
+) -> Session:
     sessions: list[Session] = []
 
     async def open_session() -> None:
-        sessions.append(await provider.open_session(Recorder(), name))
+        sessions.append(await provider.open_session(delegate or Recorder(), name))
 
     async with anyio.create_task_group() as nursery:
         nursery.start_soon(open_session)
@@ -248,6 +250,30 @@ async def test_a_cell_is_executed_when_there_is_room_for_what_was_queued(monkeyp
                 request = await host.start_cell(str(number))
                 assert isinstance(request.request, Execute)
                 assert request.request.request.tool_call_id == call
+
+
+async def test_a_call_is_begun_after_the_cells_that_waited_for_room_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multiplexer, "QUEUE_LIMIT_BYTES", 1000)
+    recorder = Recorder()
+    async with open_puppets() as hosts, CodeModeProvider(hosts.command) as provider:
+        session = await _open(provider, hosts.next, delegate=recorder)
+        [host] = hosts.started
+        async with anyio.create_task_group() as group:
+            group.start_soon(session.execute, CELL)
+            await host.start_cell("1")
+            group.start_soon(session.execute, CELL)
+            second = await host.start_cell("2")
+            for name in ("large", "waits"):
+                group.start_soon(session.execute, ExecuteRequest(name, [], "x" * 5_000_000))
+                await anyio.wait_all_tasks_blocked()
+            await host.call_tool("1")
+            await host.initial(second, result("2"))
+            await host.cell_closed("2")
+            await recorder.until(lambda: recorder.closed)  # the call came before that
+            await anyio.wait_all_tasks_blocked()
+            await host.start_cell("3")
+            await host.start_cell("4")
+            assert isinstance(await host.receive(), DelegateResponse)
 
 
 async def test_a_provider_must_be_entered_and_only_once() -> None:

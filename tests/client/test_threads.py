@@ -88,6 +88,30 @@ async def test_no_more_run_at_once_than_may_and_the_others_wait_in_order() -> No
     assert order[2:] == [2, 3, 4, 5]
 
 
+@pytest.mark.loops("asyncio")  # trio has threads of its own
+async def test_there_are_no_more_threads_than_may_be_and_those_that_have_ended_make_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "IDLE_SECONDS", 0.01)
+    go = threading.Semaphore(0)
+    workers = module._Workers(2)
+    others = set(threading.enumerate())
+    for _ in range(2):
+        jobs = [
+            module._Job(partial(go.acquire, True, PATIENCE_SECONDS), asyncio.get_running_loop(), lambda: None)
+            for _ in range(3)
+        ]
+        for job in jobs:
+            workers.add(job)
+        started = {thread for thread in threading.enumerate() if thread.name == "codemode tool"} - others
+        assert len(started) == 2
+        go.release(len(jobs))
+        assert all(await asyncio.gather(*(job.future for job in jobs)))
+        for thread in started:
+            await anyio.to_thread.run_sync(thread.join, PATIENCE_SECONDS)
+            assert not thread.is_alive()
+
+
 async def test_a_function_that_was_begun_goes_on_without_its_caller_and_its_result_is_dropped() -> None:
     begun, go, ended = threading.Event(), threading.Event(), threading.Event()
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from codemode_protocol.testing import CONVERSATIONS
+from codemode_client._conformance import process
+from codemode_protocol.testing import CONVERSATIONS, NoMessage
 from tests.e2e.commands import ROOT, run_codemode, start_codemode
 from tests.seed import one_in
 
@@ -133,6 +134,23 @@ def processes_with(marker: str) -> list[str]:
         if marker in command:
             found.append(entry.name)
     return found
+
+
+def test_a_host_whose_output_has_ended_is_not_waited_for_as_long_as_for_a_message(tmp_path: Path) -> None:
+    host = [sys.executable, "-S", "-c", "import os, time; os.close(1); time.sleep(8); os._exit(3)"]
+    _, found, _ = judge(tmp_path, "--only", "handshake/ready", "--timeout", "30", host=host)
+    assert "the end of its output: it still runs" in found[0]["came"]
+
+
+def test_a_host_that_never_stops_talking_is_given_up_at_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "MAX_OUTPUT_BYTES", 3 << 20)
+    flood = "import os\nwhile True: os.write(1, (bytes((2, 0, 0, 0)) + b'{}') * 9999)"
+    host = process.HostProcess([sys.executable, "-S", "-c", flood], 60)
+    try:
+        with pytest.raises(NoMessage, match=r"\Amore than 3 MiB\Z"):
+            host.end()
+    finally:
+        host.close()
 
 
 def test_what_a_host_has_started_is_gone_with_it(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -100,3 +101,26 @@ def test_another_version_than_the_pinned_one_fails(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("version", "numbers"), [("2.36", (2, 36)), ("1.4.1rc2", (1, 4, 1)), ("", ())])
 def test_versions_are_compared_by_their_numbers(version: str, numbers: tuple[int, ...]) -> None:
     assert diagnosis._numbers(version) == numbers
+
+
+PROCESSES_LEFT = """
+import os, resource, subprocess
+from codemode_client._cli.console.diagnosis import _own_processes_left
+os.setuid(54321)
+resource.setrlimit(resource.RLIMIT_NPROC, (100, 100))
+one = _own_processes_left()
+with subprocess.Popen(["sleep", "100"]) as other:
+    two = _own_processes_left()
+    other.kill()
+resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+none = _own_processes_left()
+print(one, two, none)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be a user who runs nothing else")
+def test_the_processes_that_a_user_runs_already_are_counted() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROCESSES_LEFT], env=make_environment(), capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("99 98 0\n", "")

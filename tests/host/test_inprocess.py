@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 from typing import get_args
 
 import pytest
@@ -13,7 +14,7 @@ from msgspec import Raw
 
 from codemode_host.inprocess import InProcessSession, InProcessSessionProvider
 from codemode_host.options import MAX_PANICS, OnPanic
-from codemode_protocol.errors import ProviderClosedError, RequestFailedError, SessionClosedError
+from codemode_protocol.errors import HostStartError, ProviderClosedError, RequestFailedError, SessionClosedError
 from codemode_protocol.limits import Limits
 from codemode_protocol.session import SessionProvider
 from codemode_protocol.values import (
@@ -29,6 +30,7 @@ from codemode_protocol.values import (
 )
 from tests.client.recorder import Recorder, define_tool, forever
 from tests.host.program import list_running_children, wait_until
+from tests.processes import list_descriptors
 
 LOOP = "text('before'); while (true) {}"
 PANIC = "engine panic: the cell's runtime is lost"
@@ -47,6 +49,20 @@ async def test_it_is_a_session_provider() -> None:
         session = await typed.open_session(Recorder())
         outcome = await session.wait(WaitRequest("1", 0))
         assert isinstance(outcome, MissingCell)
+
+
+async def test_where_no_process_can_be_started_a_session_is_refused_until_one_can_be_and_nothing_is_left_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with InProcessSessionProvider() as provider:
+        before = list_descriptors()
+        for program in ("/no/such/python", os.devnull):
+            with monkeypatch.context() as patched:
+                patched.setattr(sys, "executable", program)
+                with pytest.raises(HostStartError, match="no runtime can be started: .* '" + program):
+                    await provider.open_session(Recorder())
+        assert list_descriptors() == before
+        assert (await run(await provider.open_session(Recorder()), "text(1)")).error_text is None
 
 
 async def test_a_session_of_a_block_is_shut_down_at_its_end_and_its_name_is_taken_until_then() -> None:

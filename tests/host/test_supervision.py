@@ -201,6 +201,22 @@ async def test_a_machine_without_the_engine_is_told_so_without_a_traceback(tmp_p
     assert b"Traceback" not in host.stderr
 
 
+@pytest.mark.parametrize(("level", "traced"), [("info", False), ("debug", True)])
+async def test_a_mistake_of_the_hosts_own_is_reported_and_traced_where_one_asks_for_it(
+    tmp_path: Path, level: str, traced: bool
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "from codemode_host.serving.client import Client\n"
+        "async def serve(self): raise LookupError('its own mistake')\n"
+        "Client.serve = serve\n"
+    )
+    async with run_program("--log-level", level, greet=False, env={"PYTHONPATH": str(tmp_path)}) as host:
+        assert await host.ended() == HostExitStatus.HOST_FAULT
+    assert b"a task of the host failed" in host.stderr
+    assert b"LookupError: its own mistake" in host.stderr
+    assert (b"Traceback" in host.stderr) == traced
+
+
 async def test_cells_without_confinement_are_logged() -> None:
     async with run_program("--confinement", "off") as host:
         await host.open()

@@ -164,8 +164,9 @@ def test_a_host_that_does_not_end_or_does_not_say_why_is_found() -> None:
         def end(self) -> Ending:
             raise NoMessage("nothing: it still runs")
 
-    with pytest.raises(Differs, match="it still runs"):
+    with pytest.raises(Differs, match="it still runs") as caught:
         play(TALK, Endless(TALK))
+    assert not caught.value.silent  # it does not say that it was waited for in vain
     fatal = Conversation("a/b", "proves", "rule", (send(hello()), expect(ready()), s.ExpectEnd(1)))
     host = Mirror(fatal)
     host.complaint = " "

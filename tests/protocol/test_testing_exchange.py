@@ -25,6 +25,12 @@ def test_everything_that_may_be_said_is_said_and_both_ends_agree_at_last() -> No
             talk.settle()
         assert talk.client.size() == talk.host.size()
         assert talk.client_heard == [one for one in talk.host_said if one in talk.client_heard]
+        # What does not cross with an end arrives.
+        for kind, told, heard in (
+            (m.OperationResponse, talk.host_said, talk.client_heard),
+            (m.OperationRequest, talk.client_said, talk.host_heard),
+        ):
+            assert [one for one in heard if isinstance(one, kind)] == [one for one in told if isinstance(one, kind)]
         said |= {tag_of(message) for message in [*talk.client_said, *talk.host_said]}
         said |= {
             tag_of(answer.result.value)

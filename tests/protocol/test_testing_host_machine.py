@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from hypothesis.configuration import storage_directory
 
 from codemode_protocol.testing import Differs, Ending, HostUnderTest, NoMessage
 from codemode_protocol.testing.host_machine import HostMachine, run_host_machine
@@ -217,6 +218,8 @@ def test_a_host_that_differs_now_and_then_is_found() -> None:
     assert run(ToyHost, lambda message: [message] if next(count) % 50 else [])
 
 
-def test_a_machine_without_a_host_says_what_it_lacks() -> None:
+def test_a_machine_without_a_host_says_what_it_lacks_and_hypothesis_keeps_its_usual_folder(tmp_path: Path) -> None:
+    before = storage_directory().path
     with pytest.raises(NotImplementedError):
-        run_host_machine(HostMachine, 1, conversations=1, steps=1)
+        run_host_machine(HostMachine, 1, conversations=1, steps=1, storage=str(tmp_path))
+    assert storage_directory().path == before

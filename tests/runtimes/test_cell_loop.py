@@ -191,7 +191,7 @@ def test_answers_and_timers_come_to_the_realm_one_at_a_time_with_its_jobs_betwee
         "realm.fire = fire",
         "def settle(answers):",
         "    realm.events.append(['settle', answers.decode()])",
-        "    if answers == b'[1]': loop.emit('timer', '9 5'); loop.emit('timer', '8 1'); loop.emit('timer', '7 99999')",
+        "    if answers == b'[1]': loop.emit('timer', '9 99'); loop.emit('timer', '8 1'); loop.emit('timer', '7 9999')",
         "    else: sys.stderr.write(json.dumps(realm.events)); os.close(to_cell)",
         "realm.settle = settle",
     )

@@ -162,6 +162,40 @@ def test_the_self_check_names_what_does_not_hold(tampering: str, complaint: str)
     assert complaint in said
 
 
+@pytest.mark.parametrize(
+    ("tampering", "complaint"),
+    [
+        ("engine._EXTENSION = 'nowhere.so'", "is not installed in full: "),
+        ("engine.preload(); engine._mapping.extension_path = '/nowhere.so'", "PythonMonkey's extension module does not load: "),
+        ("engine.preload(); engine._mapping.extension = ctypes.PyDLL(None)", "GLOBAL_CX"),
+        ("spidermonkey._FUNCTIONS['x'] = ('nowhere', None, ())", "the engine's library does not export nowhere"),
+        ("exhaustion._FUNCTIONS = ('nowhere',)", "could not be told from a crash: the engine's library does not export nowhere"),
+        ("os.uname = lambda: os.uname_result(['Linux', '', '', '', 'riscv64'])", "from a crash: no machine code for riscv64"),
+        ("exhaustion.open = exhaustion._overwrite_pages = lambda *_: os.close(-1)", "from a crash: [Errno 9] Bad file descriptor"),
+        ("exhaustion.open = lambda *_: os.close(-1); exhaustion._overwrite_pages = print", "the engine's code cannot be changed"),
+        ("exhaustion.MachineCode = lambda _: argparse.Namespace(address=None)", "from a crash: the kernel allows no machine code"),
+        ("engine._FLATTEN = 'nowhere'", "from a crash: PythonMonkey does not call JS_EnsureLinearString where it should"),
+    ],
+)  # fmt: skip
+def test_an_engine_that_is_not_the_one_it_should_be_is_refused_with_what_is_missing(
+    tampering: str, complaint: str
+) -> None:
+    said = in_a_process(
+        "import argparse, ctypes, os\nfrom codemode_host.runtimes.engine import exhaustion, spidermonkey\n"
+        f"{tampering}\ntry: engine.load()\nexcept engine.EngineError as error: print(error)"
+    )
+    assert complaint in said
+
+
+def test_code_that_may_not_be_written_to_is_an_error_and_no_crash() -> None:
+    said = in_a_process(
+        "from codemode_host.runtimes.engine import exhaustion\n"
+        "try: exhaustion._overwrite_pages(1 << 46, bytes(8))\n"
+        "except exhaustion.ExhaustionError as error: print(error)"
+    )
+    assert said == "the engine's code cannot be changed: Cannot allocate memory"
+
+
 def test_the_self_check_leaves_nothing_behind() -> None:
     names = "loaded.evaluate('Object.getOwnPropertyNames(globalThis).sort().join()', 'x.js')"
     said = in_a_process(
@@ -194,3 +228,17 @@ def test_what_is_no_library_is_refused(tmp_path: Path) -> None:
     for name in ("text", "cut"):
         with pytest.raises(ElfError):
             Library(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"MZ" + bytes(100), "is no 64-bit little-endian ELF file"),
+        (b"\x7fELF\x02\x01" + b"\1" * 100, "has no readable section"),
+    ],
+)
+def test_a_file_that_is_no_library_is_an_error_with_its_name(tmp_path: Path, content: bytes, complaint: str) -> None:
+    file = tmp_path / "library.so"
+    file.write_bytes(content)
+    with pytest.raises(ElfError, match=f"library.so {complaint}"):
+        Library(str(file))

@@ -63,6 +63,9 @@ def test_code_is_moved_whole_and_runs_on() -> None:
     ]
     assert sum(high - low for low, high in own) == ran["changed"]
     assert all(low % (2 << 20) == high % (2 << 20) == 0 for low, high in own)
+    # Of the constants before the code no more can be run than share a page with it.
+    starts = [int(low, 16) for low, _, rights, of_file in ran["before"] if rights == "r-xp" and of_file]
+    assert min(starts) - min(own)[0] < 2 << 20
     # Where there was something there is something, and what may be written may not be run.
     assert (ran["after"][0][0], ran["after"][-1][1]) == (ran["before"][0][0], ran["before"][-1][1])
     assert all("w" not in rights or "x" not in rights for _, _, rights, _ in ran["after"])

@@ -102,3 +102,21 @@ def test_what_is_said_to_be_on_is_on(tmp_path: Path, namespaces: str) -> None:
 def test_a_process_without_capabilities_that_cannot_be_dropped_is_not_said_to_be_without(tmp_path: Path) -> None:
     done = isolated(tmp_path, "isolation._CAPSET = {}\nprint(isolation.isolate() & link.READY_UNPRIVILEGED)")
     assert done == "0"
+
+
+def test_a_namespace_without_the_user_that_is_nobody_has_a_zygote_without_capabilities(tmp_path: Path) -> None:
+    done = isolated(
+        tmp_path,
+        "user, group = os.geteuid(), os.getegid()\n"
+        "if ctypes.CDLL(None).unshare(isolation._CLONE_NEWUSER) != 0:\n"
+        "    raise SystemExit(print('no namespace'))\n"
+        "for name, line in (('setgroups', 'deny'), ('uid_map', f'0 {user} 1'), ('gid_map', f'0 {group} 1')):\n"
+        "    with open(f'/proc/self/{name}', 'w') as file:\n"
+        "        file.write(line)\n"
+        "flags = isolation.isolate()\n"
+        "print(os.geteuid(), flags & link.READY_UNPRIVILEGED > 0)\n"
+        "print('CapEff:\\t' + '0' * 16 in open('/proc/self/status').read())",
+    )
+    if done == "no namespace":
+        pytest.skip("this kernel gives no user namespaces")
+    assert done.split() == ["0", "True", "True"]

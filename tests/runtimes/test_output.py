@@ -263,6 +263,19 @@ def test_little_that_is_taken_is_not_worth_giving_memory_back() -> None:
     assert drained == []
 
 
+def test_what_a_cell_holds_is_the_same_however_often_its_memory_is_read() -> None:
+    budget, _ = make_budget()
+    often, once = Kept(budget), Kept(budget)
+    for number in range(5):
+        for text in ("é" * number, "€" * 100):
+            often.buffer.collect(often.writer.text(text))
+            often.buffer.collect()
+            once.writer.text(text)
+    once.buffer.collect()
+    assert often.buffer.held == once.buffer.held > 2 * 5 * 100
+    assert decoded(often.buffer.take()) == decoded(once.buffer.take())
+
+
 def test_what_was_written_before_an_item_that_is_too_large_is_kept_and_nothing_after_it() -> None:
     budget, _ = make_budget()
     cell = Kept(budget)

@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,6 +75,13 @@ class Spoken:
         assert (kind, told) == (link.FORKED, serial)
         assert filled > 0
         return pid, writing
+
+    def descriptors_at_rest(self) -> int:
+        """How many it has open once it has done all that it was told and waits for more."""
+        place = Path(f"/proc/{self.process.pid}")
+        while (place / "stat").read_text().rpartition(") ")[2][0] != "S":
+            time.sleep(0.001)
+        return len(os.listdir(place / "fd"))
 
     def end(self) -> tuple[int, str]:
         """Its exit status, and what it wrote."""
@@ -391,11 +399,11 @@ def test_a_fork_that_the_machine_refuses_is_told_and_the_zygote_goes_on() -> Non
             if kind == link.FORKED:
                 pytest.skip("this machine forks whatever the limit")
             assert (kind, told, number) == (link.FORK_FAILED, serial, errno.EAGAIN)
-        count = len(os.listdir(f"/proc/{zygote.process.pid}/fd"))
+        count = zygote.descriptors_at_rest()
         zygote.say(link.FORK, 3, reading, writing, writing)
         assert zygote.hear()[:2] == (link.FORK_FAILED, 3)
         zygote.say(link.KILL, 3)
-        assert len(os.listdir(f"/proc/{zygote.process.pid}/fd")) == count
+        assert zygote.descriptors_at_rest() == count
 
 
 async def test_many_forks_in_a_row_leave_no_descriptor_in_the_zygote() -> None:

@@ -96,7 +96,7 @@ class Scan:
 
     def _scan(self) -> Iterator[Token]:
         source = self._source
-        while not self.broken and not self.cut_off:
+        while True:
             start = self._position
             if space := _SPACE.match(source, start):
                 self._position = space.end()
