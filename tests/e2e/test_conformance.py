@@ -67,7 +67,7 @@ def test_our_host_agrees(tmp_path: Path, name: str) -> None:
 )
 def test_a_host_that_is_wrong_in_one_way_is_found(tmp_path: Path, fault: str, where: str, came: str) -> None:
     host = [sys.executable, str(ROOT / "tests" / "e2e" / "tampering_host.py"), fault]
-    status, found, _ = judge(tmp_path, "--only", where, "--timeout", "5", host=host)
+    status, found, _ = judge(tmp_path, "--only", where, "--timeout", "20", host=host)
     by_name = {one["name"]: one for one in found[:-1]}
     assert (status, found[-1]["agrees"]) == (1, False)
     assert by_name[where]["outcome"] == "differs"
