@@ -277,6 +277,7 @@ async def test_zygote_and_runtime_have_what_the_flags_say_and_die_of_what_kills(
         runtime.start(b"notify('on'); await new Promise(() => {})", b"[]", b"{}")
         await runtime.wait_readable()
         zygote = pool.zygote.pid
+        await wait_until(lambda: runtime.pid is not None)  # the zygote's report comes another way
         assert runtime.pid is not None
         for pid in (zygote, runtime.pid):
             status = status_of(pid)
@@ -315,6 +316,7 @@ async def test_zygote_and_runtime_have_a_network_without_an_address_and_memory_a
         runtime = pool.take()
         runtime.start(b"notify('on'); await new Promise(() => {})", b"[]", b"{}")
         await runtime.wait_readable()
+        await wait_until(lambda: runtime.pid is not None)  # the zygote's report comes another way
         assert runtime.pid is not None
         for pid in (pool.zygote.pid, runtime.pid):
             for kind in ("net", "ipc", "mnt"):
