@@ -30,14 +30,12 @@ INSTALL_LOCK = cmp -s requirements/$(1).txt $(VENV)/$(1).txt || { $(RUN)/python 
 	--no-input install --no-deps --only-binary=:all: --require-hashes -r requirements/$(1).txt \
 	&& cp requirements/$(1).txt $(VENV)/$(1).txt; }
 
-# One more than there are processors, up to four: some tests wait.
-WORKERS := $(shell n=$$(nproc); echo $$((n < 4 ? n + 1 : 4)))
 USUAL := not interop and not soak and not fuzz
 ifeq ($(ARGS),)
 test: setup ## all tests; every branch of codemode_protocol must be covered
 	$(RUN)/coverage run -m pytest -m "$(USUAL) and covered" tests/protocol
 	$(RUN)/coverage report
-	$(RUN)/python -m pytest -m "$(USUAL) and not alone and not covered" --numprocesses $(WORKERS) \
+	$(RUN)/python -m pytest -m "$(USUAL) and not alone and not covered" --numprocesses auto --maxprocesses 4 \
 		--dist worksteal
 	$(if $(filter no,$(ALONE)),,$(RUN)/python -m pytest -m "$(USUAL) and alone" tests/host tests/e2e)
 else

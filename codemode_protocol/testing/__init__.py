@@ -1,6 +1,8 @@
-"""The test kit of wire protocol V1, for hosts and clients of one's own. Needs the extra `testing`."""
+"""The test kit of wire protocol V1, for hosts and clients of one's own.
 
-from codemode_protocol.testing import _hypothesis  # noqa: F401 - first, to say which extra is missing
+Its strategies and state machines need the extra `testing`.
+"""
+
 from codemode_protocol.testing.conversations import CONVERSATIONS
 from codemode_protocol.testing.hosts import Differs, Ending, HostUnderTest, NoMessage
 from codemode_protocol.testing.steps import Conversation, play

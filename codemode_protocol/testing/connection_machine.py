@@ -7,6 +7,9 @@ what is over; and what is against the rules is refused.
 
 from __future__ import annotations
 
+from codemode_protocol.testing import _hypothesis  # noqa: F401 - first, to say which extra is missing
+
+# isort: split
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar

@@ -7,6 +7,9 @@ comes in its order; several cells are under way together, and theirs may come in
 
 from __future__ import annotations
 
+from codemode_protocol.testing import _hypothesis  # noqa: F401 - first, to say which extra is missing
+
+# isort: split
 from collections import deque
 
 from hypothesis import HealthCheck, Verbosity, settings

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from codemode_protocol.testing import _hypothesis  # noqa: F401 - first, to say which extra is missing
+
+# isort: split
 import json
 from typing import Any
 

@@ -19,13 +19,13 @@ from tests.seed import one_in
 
 HOST = [sys.executable, "-m", "codemode_host"]
 ONE_IN = {"frames": 4}
-"""Of a theme's conversations one in so many is tried in a run, or one in two; `make interop` tries them all."""
+"""Of a theme's conversations one in so many is tried in a run, or one in three; `make interop` tries them all."""
 
 
 def theme(name: str) -> list[str]:
     """The options for its conversations."""
     names = [one.name for one in CONVERSATIONS if one.name.startswith(f"{name}/")]
-    return [argument for one in one_in(ONE_IN.get(name, 2), names) or [name] for argument in ("--only", one)]
+    return [argument for one in one_in(ONE_IN.get(name, 3), names) or [name] for argument in ("--only", one)]
 
 
 THEMES = list(dict.fromkeys(conversation.name.partition("/")[0] for conversation in CONVERSATIONS))
@@ -198,13 +198,17 @@ def test_what_cannot_be_tried_is_said_in_one_line(
     assert "Traceback" not in done.stderr
 
 
-def test_without_hypothesis_it_says_which_extra_is_missing(tmp_path: Path) -> None:
+def test_without_hypothesis_it_says_which_extra_is_missing_and_has_the_other_conversations(tmp_path: Path) -> None:
     (tmp_path / "hypothesis.py").write_text("raise ImportError('no')\n")
-    done = run_codemode(tmp_path, "conformance", "--", "cat", PYTHONPATH=f"{tmp_path}:{ROOT}")
+    path = f"{tmp_path}:{ROOT}"
+    done = run_codemode(tmp_path, "conformance", "--", *HOST, PYTHONPATH=path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "codemode conformance: codemode_protocol.testing needs Hypothesis: pip install 'codemode-host[testing]'\n"
+        "codemode conformance: codemode_protocol.testing needs Hypothesis: pip install 'codemode-host[testing]'; "
+        "--only with other conversations than `random` does without\n"
     )
+    done = run_codemode(tmp_path, "conformance", "--only", "handshake/ready", "--", *HOST, PYTHONPATH=path)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_list_has_every_conversation_as_plain_data(tmp_path: Path) -> None:

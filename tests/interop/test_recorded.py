@@ -22,7 +22,7 @@ def recording() -> Recording:
     return Recording.load()
 
 
-ONE_IN = {**dict.fromkeys(CONVERSATIONS, 3), "malformed": 6}
+ONE_IN = {**dict.fromkeys(CONVERSATIONS, 5), "malformed": 8}
 """Of a theme whose cases start a host each only one in so many is tried in a run, by its seed; others in the next.
 The comparison with a reference host that runs tries them all."""
 

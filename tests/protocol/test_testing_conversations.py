@@ -196,7 +196,7 @@ def test_bytes_are_shown_as_text_where_they_are_text() -> None:
     assert show_bytes(b"x" * 5000).endswith("x… (5000 characters)")
 
 
-def test_the_protocol_itself_does_without_hypothesis_and_the_kit_says_which_extra_it_needs(
+def test_conversations_do_without_hypothesis_and_machines_and_strategies_say_which_extra_they_need(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     real = builtins.__import__
@@ -211,5 +211,7 @@ def test_the_protocol_itself_does_without_hypothesis_and_the_kit_says_which_extr
         monkeypatch.delitem(sys.modules, name)
     for path in sorted((ROOT / "codemode_protocol").glob("*.py")):
         importlib.import_module(f"codemode_protocol.{path.stem}")
-    with pytest.raises(ImportError, match=r"pip install 'codemode-host\[testing\]'"):
-        importlib.import_module("codemode_protocol.testing")
+    assert importlib.import_module("codemode_protocol.testing").CONVERSATIONS
+    for module in ("strategies", "connection_machine", "host_machine"):
+        with pytest.raises(ImportError, match=r"pip install 'codemode-host\[testing\]'"):
+            importlib.import_module(f"codemode_protocol.testing.{module}")

@@ -50,12 +50,9 @@ def run(options: argparse.Namespace) -> int:
     """Have the conversations; returns the exit status."""
     import secrets
 
-    try:
-        from codemode_protocol.testing import CONVERSATIONS
-    except ImportError as error:
-        raise UsageError(str(error)) from error
     from codemode_client._cli.console.streams import report, write_json
     from codemode_client._conformance.report import lines_of, summary
+    from codemode_protocol.testing import CONVERSATIONS
 
     chosen, at_random = _choose(CONVERSATIONS, options.only)
     if options.list:
@@ -63,6 +60,8 @@ def run(options: argparse.Namespace) -> int:
         return ExitStatus.OK
     if not options.command_words:
         raise UsageError("there is no host to try: give its command, as in `codemode conformance -- codemode-host`")
+    if at_random:
+        _need_hypothesis()
     seed = secrets.randbelow(2**32) if options.seed is None else options.seed
     width = max(len(name) for name in (*(one.name for one in chosen), _RANDOM))
     findings = []
@@ -79,6 +78,13 @@ def run(options: argparse.Namespace) -> int:
     else:
         report(summary(findings))
     return ExitStatus.OK if agrees else ExitStatus.SCRIPT_ERROR
+
+
+def _need_hypothesis() -> None:
+    try:
+        import codemode_protocol.testing.host_machine  # noqa: F401
+    except ImportError as error:
+        raise UsageError(f"{error}; --only with other conversations than `{_RANDOM}` does without") from error
 
 
 def _choose(conversations: Sequence[Conversation], only: Sequence[str] | None) -> tuple[list[Conversation], bool]:
@@ -113,10 +119,11 @@ def _list(conversations: Sequence[Conversation], at_random: bool, *, as_json: bo
 def _findings(
     options: argparse.Namespace, conversations: Sequence[Conversation], seed: int | None
 ) -> Iterator[Finding]:
-    from codemode_client._conformance.chance import converse_at_random
     from codemode_client._conformance.conversations import Trial
 
     trial = Trial(options.command_words, options.timeout)
     yield from trial.converse(conversations)
     if seed is not None:
+        from codemode_client._conformance.chance import converse_at_random
+
         yield converse_at_random(trial, seed)
