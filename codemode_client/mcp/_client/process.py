@@ -148,6 +148,8 @@ class ServerProcess:
             while _signal_group(process.pid, 0):
                 _ = process.returncode  # reading it reaps
                 await anyio.sleep(_POLL_SECONDS)
+            # Asyncio reaps it in a thread, and lets go of it once its loop has heard of that.
+            await _exited(process, TERMINATION_SECONDS)
             return
         _signal_group(process.pid, signal.SIGKILL)
         if not await _exited(process, _KILL_SECONDS):
