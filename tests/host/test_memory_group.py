@@ -121,7 +121,7 @@ async def test_a_provider_without_a_host_process_has_such_a_group_too(group: Mem
 
 def test_a_host_with_too_little_for_its_engine_refuses_to_start(group: MemoryGroup) -> None:
     reading, writing = os.pipe()
-    command = [sys.executable, "-m", "codemode_host", "--total-memory-mib", "8"]
+    command = [sys.executable, "-m", "codemode_host", "--total-memory-mib", "1"]
     done = subprocess.run(command, stdin=reading, capture_output=True, text=True, timeout=60, check=False)
     os.close(reading)
     os.close(writing)
