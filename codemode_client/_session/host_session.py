@@ -105,9 +105,9 @@ class HostSession:
         self.cells: dict[str, Cell] = {}
         """By the host's id: live cells, and closed ones with kept answers."""
         self.unreported = 0
-        self.running_calls = 0
-        """Of the delegate, those included that were revoked and clean up."""
         """The number of cells not reported closed."""
+        self.running_calls = 0
+        """The number of delegate calls, those included that were revoked and clean up."""
         self.over = False
         """The session has ended here; reports of its cells may be outstanding."""
 

@@ -324,9 +324,10 @@ class Multiplexer:
 def _observed_seconds(request: Request) -> float:
     """Return for how long a request lets the host observe a cell before it answers."""
     match request:
-        case Execute(request=ExecuteRequest(yield_time_ms=milliseconds)):
-            return observation_ms(milliseconds) / 1000
-        case Wait(request=WaitRequest(yield_time_ms=milliseconds)):
+        case (
+            Execute(request=ExecuteRequest(yield_time_ms=milliseconds))
+            | Wait(request=WaitRequest(yield_time_ms=milliseconds))
+        ):
             return observation_ms(milliseconds) / 1000
         case _:
             return 0.0

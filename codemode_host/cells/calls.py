@@ -89,7 +89,7 @@ class SessionCalls:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._count = 0
-        self._waiting: list[Callable[[], None]] = []
+        self._waiting: dict[Callable[[], None], None] = {}
 
     @property
     def full(self) -> bool:
@@ -104,13 +104,13 @@ class SessionCalls:
         """Count so many less."""
         self._count -= count
         if self._waiting and not self.full:
-            waiting, self._waiting = self._waiting, []
+            waiting, self._waiting = self._waiting, {}
             for wake in waiting:
                 wake()
 
     def tell(self, wake: Callable[[], None]) -> None:
-        """Call `wake` once there is room."""
-        self._waiting.append(wake)
+        """Call `wake` once there is room, however often this was asked for."""
+        self._waiting[wake] = None
 
 
 class PendingCalls(Struct, eq=False):
