@@ -254,6 +254,24 @@ def test_a_session_that_holds_its_part_or_less_goes_on_whatever_another_holds() 
     assert not other.is_full()
 
 
+def test_a_cell_that_is_told_of_room_in_its_sessions_part_finds_it_at_once() -> None:
+    budget, _ = make_budget(output_bytes=100 * MIB, total_output_bytes=10 * MIB)
+    greedy, modest = budget.share(), budget.share()
+    for cell in [Kept(budget, greedy) for _ in range(3)]:
+        for _ in range(4):
+            cell.fill("x" * (MIB - 1000))
+    first, second = Kept(budget, modest), Kept(budget, modest)
+    for _ in range(3):
+        first.fill("x" * (MIB - 1000))
+    for _ in range(5):
+        second.fill("x" * (MIB - 1000))
+    assert second.is_full()
+    found: list[bool] = []
+    second.buffer.when_room = lambda: found.append(second.is_full())
+    first.buffer.take()
+    assert found == [False]
+
+
 def test_little_that_is_taken_is_not_worth_giving_memory_back() -> None:
     budget, drained = make_budget()
     cell = Kept(budget)

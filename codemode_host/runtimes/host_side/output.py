@@ -223,8 +223,9 @@ class OutputShare:
 
     def count(self, more: int) -> None:
         """Count so many bytes more, or less."""
-        self._budget.count(self._held, more)
+        before = self._held
         self._held += more
+        self._budget.count(before, more)  # last: who is told of room looks at what is held
 
 
 class OutputBuffer:
